@@ -1,0 +1,65 @@
+"""noria: an asyncio event loop that serves many clients from one thread.
+
+    import noria
+    noria.run(main())
+
+The names below are loaded when they are first used, so `import noria` costs next to nothing.
+`noria.lowlevel` is the door for libraries.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # so `typing` itself is not loaded; type checkers know the name
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from noria.api.factory import new_event_loop
+    from noria.api.loop import Loop
+    from noria.api.runner import Runner, run
+    from noria.errors import (
+        EngineClosedError,
+        EngineUnavailableError,
+        ForkedEngineError,
+        NoriaError,
+    )
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "EngineClosedError",
+    "EngineUnavailableError",
+    "ForkedEngineError",
+    "Loop",
+    "NoriaError",
+    "Runner",
+    "__version__",
+    "new_event_loop",
+    "run",
+]
+
+_HOMES = {
+    "EngineClosedError": "noria.errors",
+    "EngineUnavailableError": "noria.errors",
+    "ForkedEngineError": "noria.errors",
+    "Loop": "noria.api.loop",
+    "NoriaError": "noria.errors",
+    "Runner": "noria.api.runner",
+    "new_event_loop": "noria.api.factory",
+    "run": "noria.api.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'noria' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - paid for by those who need it
+
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

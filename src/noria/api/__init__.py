@@ -1,0 +1,1 @@
+"""The asyncio face: `asyncio.AbstractEventLoop`, assembled from small mixins over LoopCore."""

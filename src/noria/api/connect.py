@@ -1,0 +1,328 @@
+"""create_connection and its kin: once per connection, plain Python."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from asyncio import staggered
+from asyncio.log import logger
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from noria.api.sockets import SocketsMixin
+from noria.core.descriptor import Descriptor
+from noria.transports.stream import StreamTransport
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    AddressInfo = tuple[int, int, int, str, Any]
+
+_Protocol = TypeVar("_Protocol", bound="asyncio.BaseProtocol")
+_UNIX = getattr(socket, "AF_UNIX", None)
+
+
+class ConnectMixin(SocketsMixin):
+    """Outgoing connections, and connections that somebody else has made."""
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], _Protocol],
+        host: str | None = None,
+        port: str | int | None = None,
+        *,
+        ssl: Any = None,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        sock: socket.socket | None = None,
+        local_addr: tuple[str, int] | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        happy_eyeballs_delay: float | None = None,
+        interleave: int | None = None,
+        all_errors: bool = False,
+    ) -> tuple[asyncio.Transport, _Protocol]:
+        """Connect to a TCP server; parameters and behaviour are asyncio's.
+
+        Args:
+            protocol_factory: makes the protocol.
+            host: name or address to connect to.
+            port: its port.
+            ssl: not offered yet.
+            family: restricts the addresses, as do `proto` and `flags` (getaddrinfo(3)).
+            proto: protocol number, 0 for any.
+            flags: flags of the name resolution.
+            sock: a connected stream socket to take over, instead of host and port.
+            local_addr: (host, port) to bind to first.
+            server_hostname: only with `ssl`.
+            ssl_handshake_timeout, ssl_shutdown_timeout: likewise; seconds.
+            happy_eyeballs_delay: seconds after which the next address is tried in parallel
+                (RFC 8305); None tries one after the other.
+            interleave: how many addresses of the first family come before the others.
+            all_errors: raise an ExceptionGroup of every attempt's error.
+
+        Returns:
+            The transport and the protocol.
+
+        Raises:
+            ValueError: contradictory arguments.
+            OSError: no address could be connected to.
+            NotImplementedError: `ssl` was given.
+        """
+        _check_tls_arguments(
+            ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout, host
+        )
+        if sock is not None:
+            self._check_tls_socket(sock)
+        made_here = sock is None
+        if host is not None or port is not None:
+            if sock is not None:
+                raise ValueError("host/port and sock can not be specified at the same time")
+            if happy_eyeballs_delay is not None and interleave is None:
+                interleave = 1
+            hints = (family, proto, flags)
+            sock = await self._connect_to_any(
+                (host, port), hints, local_addr, happy_eyeballs_delay, interleave, all_errors
+            )
+        elif sock is None:
+            raise ValueError("host and port was not specified and no sock specified")
+        elif sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        transport, protocol = await self._connected(sock, protocol_factory, made_here)
+        if self._debug:
+            logger.debug(
+                "%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol
+            )
+        return transport, protocol
+
+    async def create_unix_connection(
+        self,
+        protocol_factory: Callable[[], _Protocol],
+        path: Any = None,
+        *,
+        ssl: Any = None,
+        sock: socket.socket | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _Protocol]:
+        """Connect to a Unix stream socket, given by `path` or as the connected `sock`.
+
+        Arguments and errors are those of `create_connection`; AttributeError where the system has
+        no Unix sockets.
+        """
+        if _UNIX is None:
+            raise NotImplementedError("this system has no Unix sockets")
+        if ssl and server_hostname is None:
+            raise ValueError("you have to pass server_hostname when using ssl")
+        _check_tls_arguments(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout, "-")
+        if path is not None:
+            if sock is not None:
+                raise ValueError("path and sock can not be specified at the same time")
+            sock = socket.socket(_UNIX, socket.SOCK_STREAM, 0)
+            try:
+                sock.setblocking(False)
+                await self.sock_connect(sock, os.fspath(path))
+            except BaseException:
+                sock.close()
+                raise
+            return await self._connected(sock, protocol_factory, made_here=True)
+        if sock is None:
+            raise ValueError("no path and sock were specified")
+        if sock.family != _UNIX or sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
+        return await self._connected(sock, protocol_factory)
+
+    async def connect_accepted_socket(
+        self,
+        protocol_factory: Callable[[], _Protocol],
+        sock: socket.socket,
+        *,
+        ssl: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _Protocol]:
+        """Take over a connection that was accepted elsewhere.
+
+        Raises:
+            ValueError: it is no stream socket, or TLS timeouts come without `ssl`.
+            NotImplementedError: `ssl` was given.
+        """
+        if sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        _check_tls_arguments(ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout, "-")
+        self._check_tls_socket(sock)
+        transport, protocol = await self._connected(sock, protocol_factory)
+        if self._debug:
+            logger.debug("%r handled: (%r, %r)", sock, transport, protocol)
+        return transport, protocol
+
+    # -- helpers ----------------------------------------------------------------------------
+
+    async def _connected(
+        self,
+        sock: socket.socket,
+        protocol_factory: Callable[[], _Protocol],
+        made_here: bool = False,
+    ) -> tuple[asyncio.Transport, _Protocol]:
+        """Make the transport of a connected socket and wait until its protocol has it."""
+        try:
+            sock.setblocking(False)
+            protocol = protocol_factory()
+            self._ensure_fd_no_transport(sock)
+        except BaseException:
+            if made_here:
+                sock.close()
+            raise
+        transport = StreamTransport(self, Descriptor(sock.fileno(), sock), protocol)
+        waiter = self.create_future()
+        self.call_soon(transport._start, waiter)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol  # type: ignore[return-value]  # see StreamTransport.__class__
+
+    async def _connect_to_any(
+        self,
+        address: tuple[str | None, str | int | None],
+        hints: tuple[int, int, int],
+        local_addr: tuple[str, int] | None,
+        happy_eyeballs_delay: float | None,
+        interleave: int | None,
+        all_errors: bool,
+    ) -> socket.socket:
+        infos = await self._resolved(address, hints)
+        local_infos = None if local_addr is None else await self._resolved(local_addr, hints)
+        if interleave:
+            infos = _interleaved(infos, interleave)
+        errors: list[list[OSError]] = []
+        connected: list[socket.socket] = []
+        attempts = [
+            functools.partial(self._connect_one, errors, connected, info, local_infos)
+            for info in infos
+        ]
+        chosen = None
+        try:
+            if happy_eyeballs_delay is None:
+                for attempt in attempts:
+                    try:
+                        chosen = await attempt()
+                        break
+                    except OSError:
+                        continue
+            else:
+                chosen, _, _ = await staggered.staggered_race(
+                    attempts, happy_eyeballs_delay, loop=self
+                )
+        finally:
+            for sock in connected:
+                if sock is not chosen:  # a second one, or this coroutine was cancelled just now
+                    sock.close()
+        if chosen is not None:
+            return chosen
+        try:
+            raise _why_not(list(chain.from_iterable(errors)), all_errors)
+        finally:
+            errors.clear()  # the exceptions refer to this frame
+
+    async def _resolved(
+        self, address: tuple[str | None, str | int | None], hints: tuple[int, int, int]
+    ) -> list[AddressInfo]:
+        family, proto, flags = hints
+        infos = await self._ensure_resolved(
+            address, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags
+        )
+        if not infos:
+            raise OSError("getaddrinfo() returned empty list")
+        return infos
+
+    async def _connect_one(
+        self,
+        errors: list[list[OSError]],
+        connected: list[socket.socket],
+        info: AddressInfo,
+        local_infos: list[AddressInfo] | None,
+    ) -> socket.socket:
+        mine: list[OSError] = []
+        errors.append(mine)
+        family, kind, proto, _, address = info
+        sock = None
+        try:
+            sock = socket.socket(family, kind, proto)
+            sock.setblocking(False)
+            if local_infos is not None:
+                _bind_to_any(sock, family, local_infos, mine)
+            await self.sock_connect(sock, address)
+        except BaseException as exc:
+            if isinstance(exc, OSError):
+                mine.append(exc)
+            if sock is not None:
+                sock.close()
+            raise
+        connected.append(sock)
+        return sock
+
+
+def _bind_to_any(
+    sock: socket.socket, family: int, infos: list[AddressInfo], errors: list[OSError]
+) -> None:
+    for info in infos:
+        if info[0] != family:
+            continue
+        try:
+            sock.bind(info[4])
+        except OSError as exc:
+            message = f"error while attempting to bind on address {info[4]!r}: {str(exc).lower()}"
+            errors.append(OSError(exc.errno, message))
+        else:
+            return
+    raise errors.pop() if errors else OSError(f"no matching local address with {family=} found")
+
+
+def _interleaved(infos: list[AddressInfo], first_count: int) -> list[AddressInfo]:
+    """Order addresses so that the families take turns (RFC 8305, section 4)."""
+    families: dict[int, list[AddressInfo]] = {}
+    for info in infos:
+        families.setdefault(info[0], []).append(info)
+    lists = list(families.values())
+    head = lists[0][: first_count - 1]
+    lists[0] = lists[0][first_count - 1 :]
+    return head + [info for turn in zip_longest(*lists) for info in turn if info is not None]
+
+
+def _why_not(errors: list[OSError], all_errors: bool) -> BaseException:
+    if all_errors:
+        return ExceptionGroup("create_connection failed", errors)
+    if not errors:
+        return OSError("create_connection failed")
+    texts = {str(exc) for exc in errors}
+    if len(texts) == 1:
+        return errors[0]
+    return OSError(f"Multiple exceptions: {', '.join(str(exc) for exc in errors)}")
+
+
+def _check_tls_arguments(
+    ssl: Any,
+    server_hostname: str | None,
+    handshake_timeout: float | None,
+    shutdown_timeout: float | None,
+    host: str | None,
+) -> None:
+    if not ssl:
+        for name, value in (
+            ("server_hostname", server_hostname),
+            ("ssl_handshake_timeout", handshake_timeout),
+            ("ssl_shutdown_timeout", shutdown_timeout),
+        ):
+            if value is not None:
+                raise ValueError(f"{name} is only meaningful with ssl")
+        return
+    if server_hostname is None and not host:
+        raise ValueError("You must set server_hostname when using ssl without a host")
+    raise NotImplementedError("noria has no TLS transports yet; the ssl argument must be None")

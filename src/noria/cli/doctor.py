@@ -1,0 +1,165 @@
+"""`noria doctor`: what this machine offers to noria, and what noria makes of it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import noria
+from noria import lowlevel
+from noria.lab.settings import DESCRIPTORS_SPARE
+
+if TYPE_CHECKING:
+    import argparse
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_UNAVAILABLE = 1
+"""Exit status of `--check` where no engine can run, or not the one that NORIA_ENGINE names."""
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the subcommand `doctor`."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="tell which engines can run here, and what limits the number of clients",
+        description="Tell which engines can run here and why the others cannot, how noria was "
+        "built, and how many clients the descriptor limits allow.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with status 1 if no loop could be made here"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report; the exit status."""
+    report = examine()
+    print(json.dumps(report, indent=2) if arguments.json else render(report))
+    return _UNAVAILABLE if arguments.check and report["chosen"]["name"] is None else 0
+
+
+def examine() -> dict[str, Any]:
+    """Collect everything that the report tells, as JSON can hold it."""
+    return {
+        "noria": {"version": noria.__version__, **_build()},
+        "python": {
+            "version": platform.python_version(),
+            "implementation": platform.python_implementation(),
+        },
+        "platform": {
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "kernel": platform.release(),
+        },
+        "engines": [
+            {
+                "name": name,
+                "available": probe.available,
+                "reason": probe.reason,
+                "features": list(probe.features),
+                "automatic": name in lowlevel.AUTOMATIC_ENGINE_NAMES,
+            }
+            for name, probe in lowlevel.explain()
+        ],
+        "chosen": _chosen(),
+        "disk_backends": list(lowlevel.DISK_BACKEND_NAMES),
+        "descriptors": _descriptors(),
+    }
+
+
+def render(report: dict[str, Any]) -> str:
+    """Set the report as plain text."""
+    made = "compiled" if report["noria"]["compiled"] else "interpreted"
+    reason = report["noria"]["reason"]
+    kernel = report["platform"]
+    rows = [
+        ("noria", f"{report['noria']['version']}, {made}" + (f" ({reason})" if reason else "")),
+        ("python", f"{report['python']['implementation']} {report['python']['version']}"),
+        ("platform", f"{kernel['system']} {kernel['kernel']}, {kernel['machine']}"),
+        ("disk", ", ".join(report["disk_backends"])),
+        *_descriptor_rows(report["descriptors"]),
+    ]
+    chosen = report["chosen"]
+    name = chosen["name"] or "none"
+    return "\n".join(
+        [
+            *(f"{title:<10}{text}" for title, text in rows),
+            f"{'engine':<10}{name}: {chosen['reason']}",
+            "",
+            "engines",
+            *_engine_rows(report["engines"], chosen["name"]),
+        ]
+    )
+
+
+def _build() -> dict[str, Any]:
+    """Tell whether the compiled modules are in use, and why not where the build wrote it down."""
+    record = Path(noria.__file__).with_name("build.json")
+    reason = None
+    if not lowlevel.COMPILED:
+        try:
+            reason = json.loads(record.read_text("utf-8"))["reason"] or None
+        except (OSError, ValueError, KeyError):
+            reason = "run from source"
+    return {"compiled": lowlevel.COMPILED, "reason": reason}
+
+
+def _chosen() -> dict[str, str | None]:
+    try:
+        choice = lowlevel.choose()
+    except noria.EngineUnavailableError as exc:
+        return {"name": None, "reason": str(exc)}
+    return {"name": choice.name, "reason": choice.reason}
+
+
+def _descriptors() -> dict[str, int | None] | None:
+    """Tell the limits of open descriptors and the clients they allow; None where there are none."""
+    if sys.platform == "win32":
+        return None
+    resource = importlib.import_module("resource")  # Windows has no such module
+    soft, hard = (
+        None if limit == resource.RLIM_INFINITY else limit
+        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    return {
+        "soft": soft,
+        "hard": hard,
+        "clients_soft": _clients(soft),
+        "clients_hard": _clients(hard),
+    }
+
+
+def _clients(limit: int | None) -> int | None:
+    return None if limit is None else max(0, limit - DESCRIPTORS_SPARE)
+
+
+def _descriptor_rows(descriptors: dict[str, int | None] | None) -> list[tuple[str, str]]:
+    if descriptors is None:
+        return [("clients", "no limit of descriptors on this system")]
+    limits = f"{_number(descriptors['soft'])} descriptors"
+    clients = f"{_number(descriptors['clients_soft'])} at the same time"
+    if descriptors["hard"] != descriptors["soft"]:
+        limits += f", can be raised to {_number(descriptors['hard'])} (ulimit -n)"
+        clients += f", {_number(descriptors['clients_hard'])} with the limit raised"
+    return [("limits", limits), ("clients", clients)]
+
+
+def _number(value: int | None) -> str:
+    return "unlimited" if value is None else f"{value:,}"
+
+
+def _engine_rows(engines: list[dict[str, Any]], chosen: str | None) -> list[str]:
+    width = max(len(engine["name"]) for engine in engines)
+    rows = []
+    for engine in engines:
+        mark = "*" if engine["name"] == chosen else " "
+        state = "yes" if engine["available"] else "no "
+        features = f" ({', '.join(engine['features'])})" if engine["features"] else ""
+        rows.append(f"{mark} {engine['name']:<{width}}  {state}  {engine['reason']}{features}")
+    return rows

@@ -1,0 +1,231 @@
+"""`noria lab`: the benchmark lab's commands."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noria.lab import report
+from noria.lab.errors import IMPOSSIBLE, LabError
+from noria.lab.settings import (
+    CLIENTS,
+    CONNECTIONS,
+    GENERATIONS,
+    PAIRS_MIN,
+    PARALLEL_CONNECTS,
+    ROUND_S,
+    SIZES_BYTES,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+JOBS = {
+    "c10k": "noria.lab.jobs.c10k",
+    "idle": "noria.lab.jobs.idle",
+    "micro": "noria.lab.jobs.micro",
+    "rows": "noria.lab.jobs.rows",
+}
+"""Imported when they are run: the command line is needed where the lab is not."""
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Split a list with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Split a list of positive numbers with commas. Raises ArgumentTypeError."""
+    return tuple(positive(word) for word in words(text))
+
+
+def positive(text: str) -> int:
+    """Read a positive whole number. Raises ArgumentTypeError."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Read a time above 0 and up to one hour. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to 3600")
+    return value
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add `lab` and its subcommands; each sets `run`, a function of the namespace to exit code."""
+    lab = subparsers.add_parser(
+        "lab", help="measure noria and other event loops on this machine", description=__doc__
+    )
+    jobs = lab.add_subparsers(title="jobs", metavar="JOB", required=True)
+    _add_c10k(jobs)
+    for scenario, what in (
+        ("echo", "a plain asyncio.Protocol"),
+        ("streams", "asyncio's streams"),
+        ("sock", "the loop's sock_* methods"),
+    ):
+        _add_rows(jobs, scenario, what)
+    _add_micro(jobs)
+    _add_idle(jobs)
+    show = jobs.add_parser("show", help="print a result saved with --json")
+    show.add_argument("file", type=Path)
+    show.add_argument("--markdown", action="store_true", help="as Markdown")
+    show.set_defaults(run=_show)
+
+
+def _job(
+    jobs: Subparsers, name: str, what: str, *, against: str, contenders: str = "noria"
+) -> argparse.ArgumentParser:
+    """Add a job's parser with what all jobs share."""
+    parser = jobs.add_parser(name, help=what, description=what)
+    parser.add_argument(
+        "--contenders",
+        type=words,
+        default=words(contenders),
+        metavar="A,B",
+        help="who is measured: noria, noria:<engine>, asyncio, uvloop, c-epoll (default: noria)",
+    )
+    parser.add_argument(
+        "--against",
+        type=words,
+        default=words(against),
+        metavar="A,B",
+        help=f"whom they are compared with (default: {against or 'nobody'})",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save the result")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="save the tables")
+    parser.add_argument("--server-core", type=int, metavar="CPU", help="where servers run")
+    parser.add_argument("--client-core", type=int, metavar="CPU", help="where the load comes from")
+    return parser
+
+
+def _add_c10k(jobs: Subparsers) -> None:
+    parser = _job(
+        jobs, "c10k", "ten thousand clients on one thread, every byte checked", against=""
+    )
+    parser.add_argument("--clients", type=positive, default=CLIENTS)
+    parser.add_argument(
+        "--active",
+        type=positive,
+        default=0,
+        help="how many speak in the steady echo (default: all)",
+    )
+    parser.add_argument(
+        "--engine",
+        type=words,
+        default=(),
+        metavar="A,B",
+        help="noria's engines to measure (default: the one it chooses); short for --contenders",
+    )
+    parser.add_argument("--seconds", type=seconds, default=10.0, help="steady echo for each")
+    parser.add_argument("--idle-s", type=seconds, default=2.0, help="idle phase for each")
+    parser.add_argument("--runs", type=positive, default=1)
+    parser.add_argument("--size", type=positive, default=64, help="bytes per request")
+    parser.add_argument("--scenario", choices=["echo", "streams", "sock"], default="echo")
+    parser.add_argument(
+        "--parallel", type=positive, default=PARALLEL_CONNECTS, help="connects outstanding"
+    )
+    parser.set_defaults(run=_run, job="c10k", options="C10kOptions")
+
+
+def _add_rows(jobs: Subparsers, scenario: str, what: str) -> None:
+    parser = _job(jobs, scenario, f"CPU per request of {what}", against="uvloop,asyncio")
+    parser.add_argument("--sizes", type=numbers, default=SIZES_BYTES, metavar="BYTES,...")
+    parser.add_argument("--connections", type=numbers, default=CONNECTIONS, metavar="N,...")
+    parser.add_argument("--pairs", type=positive, default=PAIRS_MIN)
+    parser.add_argument("--round-s", type=seconds, default=ROUND_S, help="length of a round")
+    parser.add_argument("--depth", type=positive, default=1, help="requests outstanding at a time")
+    parser.add_argument(
+        "--generations", type=positive, default=GENERATIONS, help="restarts of all servers"
+    )
+    parser.add_argument("--unix", action="store_true", help="over Unix sockets")
+    parser.set_defaults(run=_run, job="rows", options="RowOptions", scenario=scenario)
+
+
+def _add_micro(jobs: Subparsers) -> None:
+    parser = _job(jobs, "micro", "rates of the loop's own work", against="uvloop,asyncio")
+    parser.add_argument("--benches", type=words, default=(), metavar="A,B", help="(default: all)")
+    parser.add_argument("--pairs", type=positive, default=PAIRS_MIN)
+    parser.set_defaults(run=_run, job="micro", options="MicroOptions")
+
+
+def _add_idle(jobs: Subparsers) -> None:
+    parser = _job(jobs, "idle", "what idle connections cost", against="uvloop,asyncio")
+    parser.add_argument("--clients", type=positive, default=CLIENTS)
+    parser.add_argument("--seconds", type=seconds, default=3.0, help="while wake-ups are counted")
+    parser.add_argument("--pairs", type=positive, default=PAIRS_MIN)
+    parser.add_argument("--round-s", type=seconds, default=0.3, help="length of a round")
+    parser.add_argument("--bursts", type=positive, default=3, help="times that all speak at once")
+    parser.set_defaults(run=_run, job="idle", options="IdleOptions")
+
+
+def _options(module: Any, namespace: argparse.Namespace) -> Any:
+    """Build a job's options from the namespace."""
+    kind = getattr(module, namespace.options)
+    given = {field.name: getattr(namespace, field.name) for field in dataclasses.fields(kind)}
+    engines = getattr(namespace, "engine", ())
+    if engines:
+        given["contenders"] = tuple(f"noria:{engine}" for engine in engines)
+    return kind(**given)
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    """Run a job, print its tables, save what was asked for."""
+    module = importlib.import_module(JOBS[namespace.job])
+
+    def work() -> dict[str, Any]:
+        with report.TerminalScreen() as screen:
+            document: dict[str, Any] = module.run(_options(module, namespace), screen).as_json()
+        report.save(document, namespace.json, namespace.markdown)
+        return document
+
+    return _finish(work)
+
+
+def _show(namespace: argparse.Namespace) -> int:
+    """Print a saved document."""
+    if namespace.markdown:
+        try:
+            print(report.markdown(json.loads(namespace.file.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, KeyError) as error:
+            return _complain(f"{namespace.file} is not a saved result: {error!r}")
+        return 0
+    return _finish(lambda: json.loads(namespace.file.read_text(encoding="utf-8")))
+
+
+def _finish(work: Callable[[], dict[str, Any]]) -> int:
+    """Print the document that `work` makes; turn its errors into messages and exit codes."""
+    try:
+        document = work()
+        report.print_document(document)
+    except LabError as error:
+        return _complain(str(error))
+    except (OSError, ValueError, KeyError) as error:
+        return _complain(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return FAILED if report.failed(document) else 0
+
+
+def _complain(message: str) -> int:
+    print(f"noria lab: {message}", file=sys.stderr)
+    return IMPOSSIBLE

@@ -1,0 +1,1 @@
+"""Nouns: operation, completion, descriptor, buffer, clock, timers, inbox. No I/O but closing."""

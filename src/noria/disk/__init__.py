@@ -1,0 +1,1 @@
+"""Backends for operations that have no readiness, for engines that have none of their own."""

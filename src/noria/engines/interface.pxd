@@ -1,0 +1,28 @@
+from noria.core.completion cimport Completions
+from noria.core.operation cimport Operation
+
+
+cdef class Engine:
+    cdef object __weakref__
+    cdef public bint closed
+    cdef public bint forked
+    cdef public bint signalled
+
+    cpdef bint submit(self, Operation op) except? -1
+    cpdef long long try_send(self, int fd, object sock, object data,
+                             Py_ssize_t offset) except? -1
+    cpdef object cancel(self, Operation op)
+    cpdef int poll(self, long long timeout_ns, Completions batch) except -1
+    cpdef object forget(self, int fd)
+
+
+cdef class NewsSink:
+    cpdef object news(self, int fd, int ready)
+
+
+cdef class Poller:
+    cdef public bint edge
+    cdef public bint lasting
+
+    cpdef int modify(self, int fd, int old, int new, bint level) except? -1
+    cpdef int wait(self, long long timeout_ns, NewsSink sink) except -1

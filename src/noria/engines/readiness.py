@@ -1,0 +1,705 @@
+# cython: boundscheck=False, wraparound=False
+"""Any Poller becomes an Engine: attempt, wait for readiness, attempt again, offload the rest.
+
+One slot per descriptor remembers what was registered with the poller and who waits for what. News
+put the slot on the ready list; `poll` serves that list in slices, so that one poll neither holds much
+memory nor lets a busy descriptor starve the others: a descriptor that has used up its share goes to the
+end of the list (E11). The same list makes edge-triggered pollers safe: what was not drained stays
+on it, and no second edge is needed.
+
+Registrations stay after an operation has settled; the interest is dropped lazily, when news arrive that
+nobody wants. A steady echo is one wait per batch, one receive, one send.
+
+Borrowed descriptors (E3 does not hold for them: the user may close them any time) are watched
+level-triggered. A registration of a borrowed socket is trusted only while the same socket object
+asks; for a bare number it is renewed each time, because the number may belong to another file by now.
+"""
+
+from __future__ import annotations
+
+import errno
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import noria.operations  # noqa: F401 - enters the operations into the catalog
+from noria.core import codes
+from noria.core.catalog import OFFLOAD, READ
+from noria.core.operation import BACKEND, IN_FLIGHT, MORE, READINESS, SETTLED
+from noria.disk.registry import make_backend
+from noria.engines.interface import (
+    HANGUP,
+    READABLE,
+    STOPS_SHORT,
+    WRITABLE,
+    Engine,
+    EngineStatistics,
+    NewsSink,
+    Poller,
+    refuse,
+    register_for_fork,
+)
+from noria.engines.slots import Slot, SlotTable
+from noria.engines.waker import Waker
+from noria.limits import (
+    ACCEPTS_PER_TURN_MAX,
+    COMPLETION_BYTES_PER_POLL_MAX,
+    COMPLETIONS_PER_POLL_MAX,
+    POLL_TIMEOUT_NS_MAX,
+    RECEIVE_BYTES_PER_TURN_MAX,
+    RECEIVE_LARGE_BYTES,
+    RECEIVE_SLACK_BYTES,
+)
+from noria.native import sockets as native
+
+if TYPE_CHECKING:
+    from noria.core.completion import Completions
+    from noria.core.operation import Operation
+    from noria.disk.interface import DiskBackend
+
+# Names for the compiler: the .pxd types them, so comparisons in the hot path make no objects.
+_EAGAIN = errno.EAGAIN
+_EBADF = errno.EBADF
+_EINVAL = errno.EINVAL
+_ECANCELED = errno.ECANCELED
+_READABLE = READABLE
+_WRITABLE = WRITABLE
+_HANGUP = HANGUP
+_STOPS_SHORT = STOPS_SHORT
+_MORE = MORE
+_READ = READ
+_OFFLOAD = OFFLOAD
+_IN_FLIGHT = IN_FLIGHT
+_SETTLED = SETTLED
+_READINESS = READINESS
+_RECEIVE = codes.RECEIVE
+_SEND = codes.SEND
+_ACCEPT = codes.ACCEPT
+_WAIT_READABLE = codes.WAIT_READABLE
+_WAIT_WRITABLE = codes.WAIT_WRITABLE
+_ENTRIES_MAX = COMPLETIONS_PER_POLL_MAX
+_BYTES_MAX = COMPLETION_BYTES_PER_POLL_MAX
+_SHARE = RECEIVE_BYTES_PER_TURN_MAX
+_LARGE = RECEIVE_LARGE_BYTES
+_SLACK = RECEIVE_SLACK_BYTES
+_ACCEPT_COST = RECEIVE_BYTES_PER_TURN_MAX // ACCEPTS_PER_TURN_MAX
+_TIMEOUT_MAX = POLL_TIMEOUT_NS_MAX
+
+
+class Sink(NewsSink):
+    """Where the poller reports to; kept apart from the engine so that both stay single-purpose."""
+
+    __slots__ = ("engine",)
+
+    def __init__(self, engine: ReadinessEngine) -> None:
+        self.engine = engine
+
+    def news(self, fd: int, ready: int) -> None:
+        """Pass one piece of news on to the engine."""
+        self.engine.take_news(fd, ready)
+
+
+class ReadinessEngine(Engine):
+    """Engine over a Poller.
+
+    Attributes:
+        poller: the source of readiness.
+        direct: use the short cuts for receive and send; tests compare both ways.
+    """
+
+    def __init__(self, poller: Poller) -> None:
+        Engine.__init__(self)
+        self.poller = poller
+        self.direct = True
+        self.polls = 0
+        self.waits = 0
+        self.news_count = 0
+        self.attempts = 0
+        self.not_ready = 0
+        self.interest_changes = 0
+        self.offloaded = 0
+        self._edge = poller.edge
+        self._slots = SlotTable()
+        self._listed: list[Slot] = []
+        self._cursor = 0
+        self._round_end = 0
+        self._cancelled: list[Operation] = []
+        self._signals = b""
+        self._woken = False
+        self._orphans: set[int] = set()
+        self._stale = False
+        self._backend: DiskBackend | None = None
+        self._offload_in_flight = 0
+        self._batch_bytes = 0
+        self._asked = 0
+        self._waker = Waker()
+        self._wake_fd = self._waker.fileno()
+        self._sink = Sink(self)
+        failure = poller.modify(self._wake_fd, 0, READABLE, True)
+        if failure < 0:
+            self._waker.close()
+            poller.close()
+            raise OSError(
+                -failure, f"the {self.name} engine cannot watch its waker, descriptor {self._wake_fd}"
+            )
+        register_for_fork(self)
+
+    # -- the Engine interface ---------------------------------------------------------------
+
+    def submit(self, op: Operation) -> bool:
+        """Attempt the operation at once where that makes sense, else wait for its readiness."""
+        if self.closed or self.forked:
+            raise refuse(self)
+        if op.descriptor is not None and op.descriptor.closing:
+            op.descriptor.lease()  # raises EBADF with the descriptor's own words
+        if op.lane == _OFFLOAD:
+            return self._submit_offload(op)
+        if op.fd < 0:
+            return self._settle_at_once(op, -_EBADF)
+        slot = self._slots.get(op.fd)
+        if slot is None:
+            slot = Slot(op.fd)
+            self._slots.put(slot)
+            self._adopt(slot, op)
+        elif op.borrowed or slot.level:
+            self._adopt(slot, op)
+        elif op.descriptor is not None and op.descriptor.generation != slot.generation:
+            slot = self._replace(slot, op)
+        is_read = op.lane == _READ
+        head = slot.reader if is_read else slot.writer
+        if not op.expectant and not op.multishot and (head is None or self._only_waits(head)):
+            result = self._attempt(op)
+            if result != -_EAGAIN:
+                return self._settle_at_once(op, result)
+            slot.ready &= ~(_READABLE if is_read else _WRITABLE)
+        if op.nowait:
+            return self._settle_at_once(op, -_EAGAIN)
+        op.begin(_READINESS)
+        failure = self._arm(slot, op)
+        if failure < 0:
+            op.settle(failure)
+            return True
+        self._enqueue(slot, op)
+        return False
+
+    def try_send(self, fd: int, sock: Any, data: Any, offset: int) -> int:
+        """Send what the kernel takes now."""
+        if self.closed or self.forked:
+            raise refuse(self)
+        if not self.direct:
+            return -_EAGAIN
+        self.attempts += 1
+        return native.send(fd, sock, data, offset)
+
+    def cancel(self, op: Operation) -> None:
+        """Take the operation out of its lane; the kernel holds nothing of it."""
+        if op.state != _IN_FLIGHT or op.cancelled:
+            return
+        op.cancelled = True
+        if op.lane == _OFFLOAD:
+            if self._backend is not None:
+                self._backend.cancel(op)
+            return
+        slot = self._slots.get(op.fd)
+        if slot is not None:
+            self._dequeue(slot, op)
+            if op.borrowed and op.multishot:
+                # The user may close the number next, and then nobody could remove it any more.
+                self._disarm(slot)
+        op.settle(-_ECANCELED)
+        self._cancelled.append(op)
+
+    def poll(self, timeout_ns: int, batch: Completions) -> int:
+        """Wait unless there is work left, then serve one slice of the ready list."""
+        if self.closed or self.forked:
+            raise refuse(self)
+        self.polls += 1
+        self._batch_bytes = 0
+        if self._cancelled:
+            self._list_cancelled(batch)
+        if self._cursor >= self._round_end:
+            self._wait(0 if batch.count or self._cursor < len(self._listed) else timeout_ns)
+        if self._offload_in_flight:
+            self._reap(batch)
+        self._serve_listed(batch)
+        return batch.count
+
+    def wake(self) -> None:
+        """End the current or next wait."""
+        if not self.forked:
+            self._waker.wake()
+
+    def forget(self, fd: int) -> None:
+        """Drop a number: registration, waiting operations and news already fetched."""
+        slot = self._slots.pop(fd)
+        if slot is None:
+            return
+        slot.alive = False
+        if slot.interest and not self.forked:
+            self._change(slot, 0)
+        for op in slot.take_operations():
+            op.cancelled = True
+            op.settle(-_ECANCELED)
+            self._cancelled.append(op)
+
+    def owned(self, fd: int) -> bool:
+        """Whether the slot of a number belongs to a Descriptor that is not closing."""
+        slot = self._slots.get(fd)
+        return slot is not None and slot.generation != 0
+
+    def statistics(self) -> EngineStatistics:
+        """Give the counters."""
+        slots = self._slots.all()
+        waiting = sum(len(slot.operations()) for slot in slots)
+        return EngineStatistics(
+            name=self.name,
+            in_flight=waiting + len(self._cancelled) + self._offload_in_flight,
+            descriptors=len(slots),
+            polls=self.polls,
+            waits=self.waits,
+            news=self.news_count,
+            attempts=self.attempts,
+            not_ready=self.not_ready,
+            interest_changes=self.interest_changes,
+            wakes=self._waker.sent,
+            offloaded=self.offloaded,
+        )
+
+    def fileno(self) -> int:
+        """Descriptor of the poller, -1 if it has none."""
+        return self.poller.fileno()
+
+    def signal_fileno(self) -> int:
+        """Descriptor that the interpreter may write signal numbers to."""
+        return self._waker.signal_fileno()
+
+    def take_signals(self) -> bytes:
+        """Take the signal numbers that arrived, one byte each."""
+        signals = self._signals
+        self._signals = b""
+        self.signalled = False
+        return signals
+
+    def close(self, batch: Completions) -> None:
+        """Cancel everything, wait for what runs in threads, release the poller."""
+        if self.closed:
+            return
+        self.closed = True
+        for slot in self._slots.all():
+            self.forget(slot.fd)
+        if self._backend is not None and not self.forked:
+            for op, result in self._backend.close():
+                self._settle_offload(op, result, batch)
+        self._list_cancelled(batch)
+        self._listed.clear()
+        self._cursor = self._round_end = 0
+        self.poller.close()
+        if self.forked:
+            self._waker.abandon()
+        else:
+            self._waker.close()
+
+    # -- news -------------------------------------------------------------------------------
+
+    def take_news(self, fd: int, ready: int) -> None:
+        """Note that a descriptor is ready and list its slot."""
+        if self._orphans and fd in self._orphans:
+            self._stale = True  # perhaps of the file that had this number before
+            return
+        slot = self._slots.get(fd)
+        if slot is None:
+            if fd == self._wake_fd:
+                self._woken = True
+            elif self.poller.modify(fd, _READABLE, 0, False) < 0:
+                self._stale = True
+            return
+        if ready & _HANGUP:
+            ready |= _READABLE | _WRITABLE
+        wanted = 0
+        if slot.reader is not None:
+            wanted = _READABLE | _HANGUP | _STOPS_SHORT
+        if slot.writer is not None:
+            wanted |= _WRITABLE | _HANGUP
+        if not self._edge or slot.level:
+            if slot.interest & ready & ~wanted or not wanted:
+                # Lazily disarm: nobody wants these news, and they would come again at once.
+                self._change(slot, slot.interest & wanted)
+            slot.ready |= ready & wanted  # a queue tells of reading and writing one by one
+        else:
+            slot.ready |= ready
+        if ready & wanted and not slot.listed:
+            slot.listed = True
+            self._listed.append(slot)
+
+    def _wait(self, timeout_ns: int) -> None:
+        if self._cursor:
+            # The round is over; what came back on the list is the start of the next one.
+            if self._cursor == len(self._listed):
+                self._listed.clear()
+            else:
+                del self._listed[: self._cursor]
+            self._cursor = 0
+        self._round_end = 0
+        if timeout_ns > _TIMEOUT_MAX:
+            timeout_ns = _TIMEOUT_MAX
+        waker = self._waker
+        waker.sleeping = True
+        if waker.noted:
+            timeout_ns = 0
+        self.waits += 1
+        try:
+            self.news_count += self.poller.wait(timeout_ns, self._sink)
+        finally:
+            # A signal handler may have raised; what was told until then counts all the same (L4).
+            waker.sleeping = False
+            waker.noted = False
+            self._round_end = len(self._listed)
+        if self._stale and self.poller.lasting:
+            self._renew()
+        if self._woken:
+            # Only now: draining may run a handler that raises, and an edge is told only once.
+            self._woken = False
+            self._signals += waker.drain()
+            self.signalled = bool(self._signals)
+
+    def _renew(self) -> None:
+        """Get rid of registrations that report and that nobody can remove; see engines/epoll.py.
+
+        All others are made again, but for those of borrowed descriptors that nobody waits for.
+        """
+        if self.poller.renew() < 0:
+            return  # no descriptor left for it: the next news try again
+        self._stale = False
+        self._orphans.clear()
+        self.interest_changes += 1
+        self.poller.modify(self._wake_fd, 0, _READABLE, True)
+        for slot in self._slots.all():
+            wanted = slot.interest
+            if slot.level:
+                self._drop_closed(slot)
+                wanted = 0 if slot.reader is None else _READABLE
+                if slot.writer is not None:
+                    wanted |= _WRITABLE
+            slot.interest = 0
+            if wanted and self.poller.modify(slot.fd, 0, wanted, slot.level) == 0:
+                slot.interest = wanted
+
+    # -- serving ----------------------------------------------------------------------------
+
+    def _serve_listed(self, batch: Completions) -> None:
+        listed = self._listed
+        while (
+            self._cursor < self._round_end
+            and batch.count < _ENTRIES_MAX
+            and self._batch_bytes < _BYTES_MAX
+        ):
+            slot = listed[self._cursor]
+            self._cursor += 1
+            slot.listed = False
+            if not slot.alive:
+                continue
+            if slot.ready & _READABLE and slot.reader is not None:
+                self._serve_reader(slot, batch)
+            if slot.ready & _WRITABLE and slot.writer is not None:
+                self._serve_writer(slot, batch)
+
+    def _serve_reader(self, slot: Slot, batch: Completions) -> None:
+        share = _SHARE
+        op = slot.reader
+        while op is not None:
+            result = self._attempt_again(op)
+            if result == -_EAGAIN:
+                slot.ready &= ~_READABLE
+                return
+            data = op.buffer if result >= 0 else None
+            if not op.multishot:
+                self._finish_reader(slot, op, result, data, batch)
+                op = slot.reader
+                if (op is None or op.expectant) and (slot.level or not self._edge):
+                    # Level-triggered news are told again; what is known now may be used up.
+                    slot.ready &= ~_READABLE
+                    return
+                continue
+            if result < 0 or (result == 0 and op.code == _RECEIVE):
+                op.buffer = None
+                self._finish_reader(slot, op, result, data, batch)
+                return
+            batch.add(op, result, _MORE, data)
+            if op.code == _RECEIVE:
+                op.buffer = None
+                share -= result
+                self._batch_bytes += result
+                if result < self._asked and not slot.ready & (_HANGUP | _STOPS_SHORT):
+                    # A short receive has emptied the socket; later bytes are news again.
+                    slot.ready &= ~_READABLE
+                    return
+            elif op.code == _ACCEPT:
+                op.buffer = None
+                share -= _ACCEPT_COST
+            else:
+                slot.ready &= ~_READABLE
+                if slot.readers:
+                    # A watch takes nothing, so it lets the others have their turn.
+                    slot.readers.append(op)
+                    slot.reader = slot.readers.pop(0)
+                return
+            if share <= 0:
+                self._list_again(slot)
+                return
+
+    def _finish_reader(
+        self, slot: Slot, op: Operation, result: int, data: object, batch: Completions
+    ) -> None:
+        slot.reader = slot.readers.pop(0) if slot.readers else None
+        op.settle(result)
+        batch.add(op, result, 0, data)
+
+    def _serve_writer(self, slot: Slot, batch: Completions) -> None:
+        op = slot.writer
+        while op is not None:
+            result = self._attempt_again(op)
+            if result == -_EAGAIN and not op.nowait:
+                slot.ready &= ~_WRITABLE
+                return
+            if op.multishot and result >= 0:
+                batch.add(op, result, _MORE, None)
+                slot.ready &= ~_WRITABLE
+                if slot.writers:
+                    slot.writers.append(op)
+                    slot.writer = slot.writers.pop(0)
+                return
+            slot.writer = slot.writers.pop(0) if slot.writers else None
+            op.settle(result)
+            batch.add(op, result, 0, None)
+            op = slot.writer
+            if op is not None and op.expectant and (slot.level or not self._edge):
+                slot.ready &= ~_WRITABLE
+                return
+        if not self._edge or slot.level:
+            slot.ready &= ~_WRITABLE
+            # An idle socket is writable all the time: here being lazy would cost a wake-up.
+            self._change(slot, slot.interest & ~_WRITABLE)
+
+    def _attempt_again(self, op: Operation) -> int:
+        """Attempt in `poll`, which has nobody to tell of a misuse that shows only now (E4)."""
+        try:
+            return self._attempt(op)
+        except (TypeError, ValueError, OverflowError, BufferError):
+            return -_EINVAL
+
+    def _attempt(self, op: Operation) -> int:
+        self.attempts += 1
+        if op.borrowed and op.sock is not None and op.sock.fileno() != op.fd:
+            return -_EBADF  # its user has closed it; the number may be another file's (D3)
+        if self.direct and op.code == _RECEIVE:
+            return self._receive(op)
+        if self.direct and op.code == _SEND:
+            result = native.send(op.fd, op.sock, op.buffer, op.offset)
+        else:
+            self._asked = op.size
+            result = op.perform()
+        if result == -_EAGAIN:
+            self.not_ready += 1
+        return result
+
+    def _receive(self, op: Operation) -> int:
+        """Receive by the way that suits what the connection has sent before.
+
+        Small messages go through a warm buffer and are copied. Once a receive brings _LARGE bytes or
+        more, the next is made straight into an object of about that size; one that fills it
+        doubles it. `op.expected` remembers.
+        """
+        self._asked = op.size
+        if op.expected < _LARGE:
+            data = native.receive(op.fd, op.sock, op.size)
+        else:
+            if op.expected < op.size:
+                self._asked = op.expected
+            data = native.receive_large(op.fd, op.sock, self._asked)
+        if type(data) is not bytes:
+            failure: int = data
+            if failure == -_EAGAIN:
+                self.not_ready += 1
+            return failure
+        count = len(data)
+        if count == self._asked:
+            op.expected = 2 * count
+        elif op.expected < _LARGE:
+            op.expected = count + _SLACK
+        elif count < op.expected >> 2:
+            op.expected >>= 1  # slowly, or a message in two parts would make it swing
+        op.buffer = data
+        return count
+
+    def _list_again(self, slot: Slot) -> None:
+        if not slot.listed:
+            slot.listed = True
+            self._listed.append(slot)
+
+    def _settle_at_once(self, op: Operation, result: int) -> bool:
+        assert op.state != _IN_FLIGHT, f"{op!r} is in flight already"
+        op.state = _SETTLED
+        op.route = _READINESS
+        op.cancelled = False
+        op.result = result
+        return True
+
+    def _only_waits(self, op: Operation) -> bool:
+        return op.code in (_WAIT_READABLE, _WAIT_WRITABLE)
+
+    # -- slots ------------------------------------------------------------------------------
+
+    def _adopt(self, slot: Slot, op: Operation) -> None:
+        """Note whose descriptor the slot is, and drop what is known of another holder's."""
+        if not op.borrowed:
+            if slot.level:
+                self._evict(slot)
+                slot.level = False
+                slot.holder = None
+            if op.descriptor is not None:
+                slot.generation = op.descriptor.generation
+            if self._edge and native.is_unix(op.fd, op.sock):
+                slot.ready |= _STOPS_SHORT
+            return
+        if slot.generation:
+            self._evict(slot)
+            slot.generation = 0
+        slot.level = True
+        if op.sock is None:
+            self._drop_closed(slot)
+            slot.interest = 0
+        elif slot.holder is None or slot.holder() is not op.sock:
+            self._drop_closed(slot)
+            slot.interest = 0
+            slot.ready = 0
+            slot.holder = weakref.ref(op.sock)
+
+    def _drop_closed(self, slot: Slot) -> None:
+        """End what waits for a socket that its user has closed; it would get the next file's news."""
+        if slot.reader is None and slot.writer is None:
+            return
+        for op in slot.operations():
+            if op.sock is not None and op.sock.fileno() != slot.fd:
+                self._dequeue(slot, op)
+                op.settle(-_EBADF)
+                self._cancelled.append(op)
+
+    def _evict(self, slot: Slot) -> None:
+        """End what waits on a number that has changed hands behind the engine's back."""
+        for op in slot.take_operations():
+            op.cancelled = not op.borrowed
+            op.settle(-_EBADF if op.borrowed else -_ECANCELED)
+            self._cancelled.append(op)
+        slot.interest = 0
+        slot.ready = 0
+
+    def _replace(self, slot: Slot, op: Operation) -> Slot:
+        self.forget(slot.fd)
+        fresh = Slot(op.fd)
+        self._slots.put(fresh)
+        self._adopt(fresh, op)
+        return fresh
+
+    def _enqueue(self, slot: Slot, op: Operation) -> None:
+        if op.lane == _READ:
+            bit = _READABLE
+            first = slot.reader is None
+            if first:
+                slot.reader = op
+            elif slot.readers is None:
+                slot.readers = [op]
+            else:
+                slot.readers.append(op)
+        else:
+            bit = _WRITABLE
+            first = slot.writer is None
+            if first:
+                slot.writer = op
+            elif slot.writers is None:
+                slot.writers = [op]
+            else:
+                slot.writers.append(op)
+        if slot.ready & bit:
+            if self._edge and not slot.level:
+                self._list_again(slot)  # an edge that came while nobody waited
+            elif first:
+                slot.ready &= ~bit  # news for somebody earlier; the poller tells them again
+
+    def _dequeue(self, slot: Slot, op: Operation) -> None:
+        if slot.reader is op:
+            slot.reader = slot.readers.pop(0) if slot.readers else None
+        elif slot.writer is op:
+            slot.writer = slot.writers.pop(0) if slot.writers else None
+        elif slot.readers is not None and op in slot.readers:
+            slot.readers.remove(op)
+        elif slot.writers is not None and op in slot.writers:
+            slot.writers.remove(op)
+
+    def _arm(self, slot: Slot, op: Operation) -> int:
+        needed = _READABLE if op.lane == _READ else _WRITABLE
+        if self._edge and not slot.level:
+            if not slot.interest:
+                return self._change(slot, _READABLE | _WRITABLE)  # edges cost nothing until then
+            if self._only_waits(op):
+                # Nobody knows how much was read since the last edge; asking anew tells what is there.
+                slot.ready &= ~needed
+                self.interest_changes += 1
+                return self.poller.modify(slot.fd, slot.interest, slot.interest, False)
+            return 0
+        if slot.interest & needed:
+            return 0
+        if slot.reader is not None:
+            needed |= _READABLE
+        if slot.writer is not None:
+            needed |= _WRITABLE
+        return self._change(slot, slot.interest | needed)
+
+    def _disarm(self, slot: Slot) -> None:
+        wanted = 0 if slot.reader is None else _READABLE
+        if slot.writer is not None:
+            wanted |= _WRITABLE
+        if slot.interest & ~wanted:
+            self._change(slot, slot.interest & wanted)
+
+    def _change(self, slot: Slot, interest: int) -> int:
+        if (interest == slot.interest and interest) or self.forked:
+            return 0  # what a forked child changed would be changed for its parent too
+        self.interest_changes += 1
+        result = self.poller.modify(slot.fd, slot.interest, interest, slot.level)
+        if result == 0:
+            slot.interest = interest
+        elif not interest:
+            slot.interest = 0  # closed by its user meanwhile: the kernel has dropped it already,
+            if self.poller.lasting:
+                self._orphans.add(slot.fd)  # unless there is a duplicate
+            return 0
+        return result
+
+    def _list_cancelled(self, batch: Completions) -> None:
+        cancelled = self._cancelled
+        self._cancelled = []
+        for op in cancelled:
+            batch.add(op, op.result, 0, None)
+
+    # -- operations without readiness -------------------------------------------------------
+
+    def _submit_offload(self, op: Operation) -> bool:
+        if self._backend is None:
+            self._backend = make_backend(self.wake)
+        op.begin(BACKEND)
+        failure = self._backend.submit(op)
+        if failure < 0:
+            op.settle(failure)
+            return True
+        self.offloaded += 1
+        self._offload_in_flight += 1
+        return False
+
+    def _reap(self, batch: Completions) -> None:
+        assert self._backend is not None
+        for op, result in self._backend.reap():
+            self._settle_offload(op, result, batch)
+
+    def _settle_offload(self, op: Operation, result: int, batch: Completions) -> None:
+        self._offload_in_flight -= 1
+        op.settle(result)
+        batch.add(op, result, 0, op.buffer if result >= 0 else None)

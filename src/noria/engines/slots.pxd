@@ -1,0 +1,31 @@
+cimport cython
+from noria.core.operation cimport Operation
+
+
+@cython.final
+cdef class Slot:
+    cdef public int fd
+    cdef public int interest
+    cdef public int ready
+    cdef public bint level
+    cdef public bint listed
+    cdef public bint alive
+    cdef public long long generation
+    cdef public Operation reader
+    cdef public Operation writer
+    cdef public list readers
+    cdef public list writers
+    cdef public object holder
+
+    cpdef list operations(self)
+    cpdef list take_operations(self)
+
+
+@cython.final
+cdef class SlotTable:
+    cdef list _slots
+
+    cdef Slot get(self, int fd)
+    cdef object put(self, Slot slot)
+    cdef Slot pop(self, int fd)
+    cdef list all(self)

@@ -1,0 +1,89 @@
+"""Contenders: who can be measured, one module each.
+
+A contender's word is a key of ADAPTERS, with an option behind a colon where it takes one
+(`noria:epoll-et`). An adapter of an event loop offers `new_event_loop(option)`; one without a loop
+offers `serve(listeners, stop_fd)`. Both offer `missing()`: why it cannot run here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from noria.lab.errors import LabError
+
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Protocol
+
+    class Adapter(Protocol):
+        """An event loop that can be measured."""
+
+        def missing(self) -> str | None:
+            """Say why this contender cannot run here; None if it can."""
+
+        def new_event_loop(self, option: str) -> asyncio.AbstractEventLoop:
+            """Make the loop. Raises LabError for an option that it does not know."""
+
+        def facts(self, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+            """Version and whatever else tells which code was measured."""
+
+    class BareAdapter(Protocol):
+        """A server without an event loop of Python."""
+
+        def missing(self) -> str | None:
+            """Say why this contender cannot run here; None if it can."""
+
+        def serve(self, listeners: list[int], stop_fd: int) -> None:
+            """Echo until `stop_fd` is readable or hung up."""
+
+
+ADAPTERS: Final = {
+    "noria": "noria.lab.adapters.noria_loop",
+    "asyncio": "noria.lab.adapters.asyncio_loop",
+    "uvloop": "noria.lab.adapters.uvloop_loop",
+}
+"""Contenders with an event loop."""
+
+BARE: Final = {"c-epoll": "noria.lab.adapters.bare_epoll"}
+"""Contenders without one: limits to measure the others against."""
+
+
+def is_bare(contender: str) -> bool:
+    """Tell whether a contender has no event loop, and so takes part in network jobs only."""
+    return contender in BARE
+
+
+def split(contender: str) -> tuple[str, str]:
+    """Split a contender's word into adapter and option. Raises LabError for an unknown one."""
+    name, _, option = contender.partition(":")
+    if name in ADAPTERS or (name in BARE and not option):
+        return name, option
+    known = ", ".join([*ADAPTERS, *BARE])
+    raise LabError(f"unknown contender {contender!r}; there are {known} (noria:<engine> as well)")
+
+
+def missing(contender: str) -> str | None:
+    """Say why a contender cannot run here; None if it can. Raises LabError for an unknown one."""
+    name, _ = split(contender)
+    module = importlib.import_module(ADAPTERS.get(name) or BARE[name])
+    return cast("str | None", module.missing())
+
+
+def load(contender: str) -> tuple[Adapter, str]:
+    """Return adapter and option of a contender with an event loop. Raises LabError."""
+    name, option = split(contender)
+    if name not in ADAPTERS:
+        raise LabError(f"{contender} has no event loop")
+    adapter = cast("Adapter", importlib.import_module(ADAPTERS[name]))
+    reason = adapter.missing()
+    if reason is not None:
+        raise LabError(reason)
+    return adapter, option
+
+
+def load_bare(contender: str) -> BareAdapter:
+    """Return the adapter of a contender without an event loop. Raises LabError."""
+    if contender not in BARE:
+        raise LabError(f"{contender} is not one of {', '.join(BARE)}")
+    return cast("BareAdapter", importlib.import_module(BARE[contender]))

@@ -1,0 +1,590 @@
+/* The native load generator. It busy-polls: a client that sleeps would make the wake-ups of a
+ * virtual CPU the thing measured. Every byte of every echo is compared with what was sent. */
+#ifdef __linux__
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "native.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CLOSED, CONNECTING, PUT_OFF, READY, CLOSING };
+
+enum {
+    EVENTS_MAX = 256,
+    HOT_BYTES = 256 * 1024,
+    ALIGNMENT = 64,           /* requests start on cache lines: kernel copies are faster so */
+    TABLE_STARTS = 16384,     /* places in the table where a request may start */
+    STARTS_PER_TURN = 64,
+    CALM_WAIT_MS = 20         /* idle phase only: nothing is timed there */
+};
+
+#define INTERRUPT_NS 100000000ull
+
+uint64_t lab_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t random_next(uint64_t *state)
+{
+    /* splitmix64 */
+    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+/* The bytes of one request: a stretch of the random table whose start depends on connection,
+ * request and seed. */
+static const uint8_t *request_bytes(const struct lab_client *client, size_t index, uint64_t request)
+{
+    uint64_t start = (uint64_t)index * 0x9e37u + request * 0x2545u + client->seed;
+    start ^= start >> 17;
+    return client->table + (start % TABLE_STARTS) * ALIGNMENT;
+}
+
+static void count_failure(struct lab_client *client, int code)
+{
+    int slot = code > 0 && code < FAILURE_SLOTS ? code : FAILURE_OWN - 1;
+    client->result.failures[slot]++;
+    client->progress[PROGRESS_FAILURES]++;
+}
+
+static void record_sample(struct lab_client *client, uint64_t latency_ns)
+{
+    struct lab_result *result = &client->result;
+    uint32_t sample = latency_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)latency_ns;
+    if (latency_ns > result->worst_ns)
+        result->worst_ns = latency_ns;
+    result->samples_seen++;
+    if (result->samples_kept < client->samples_max) {
+        client->samples[result->samples_kept++] = sample;
+        return;
+    }
+    uint64_t place = random_next(&client->reservoir) % result->samples_seen;
+    if (place < client->samples_max)
+        client->samples[place] = sample;
+}
+
+/* Does this connection still owe an answer? */
+static int connection_owes(const struct lab_connection *connection)
+{
+    return connection->sending || connection->sent != connection->answered;
+}
+
+/* Keeps the count of connections the running phase still waits for. Ends every change of state. */
+static void connection_settle(struct lab_client *client, struct lab_connection *connection)
+{
+    uint8_t busy = connection->active && connection->state != CLOSED
+                   && (connection->state != READY || connection_owes(connection));
+    client->busy += busy;
+    client->busy -= connection->busy;
+    connection->busy = busy;
+}
+
+static void connection_close(struct lab_client *client, struct lab_connection *connection)
+{
+    if (connection->state == CLOSED)
+        return;
+    close(connection->fd); /* leaves the epoll set by itself: there is no second reference */
+    client->progress[PROGRESS_ALIVE]--;
+    connection->fd = -1;
+    connection->state = CLOSED;
+    connection->active = 0;
+    connection_settle(client, connection);
+}
+
+static void connection_fail(struct lab_client *client, struct lab_connection *connection, int code)
+{
+    count_failure(client, code);
+    connection_close(client, connection);
+}
+
+/* Hands the kernel what may be sent now: the rest of a request, then others up to the depth. */
+static void connection_send(struct lab_client *client, struct lab_connection *connection)
+{
+    size_t index = (size_t)(connection - client->connections);
+    for (;;) {
+        if (!connection->sending) {
+            if (client->stopping || !connection->active
+                || connection->sent - connection->answered >= client->depth
+                || (client->requests_max && connection->issued >= client->requests_max))
+                return;
+            connection->sending = 1;
+            connection->sent_bytes = 0;
+            connection->issued++;
+            client->sent_ns[index * client->depth_max + connection->sent % client->depth_max] =
+                lab_now_ns();
+        }
+        const uint8_t *bytes = request_bytes(client, index, connection->sent);
+        ssize_t count = send(connection->fd, bytes + connection->sent_bytes,
+                             client->size - connection->sent_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno != EAGAIN)
+                connection_fail(client, connection, errno);
+            return;
+        }
+        connection->sent_bytes += (uint32_t)count;
+        if (connection->sent_bytes == client->size) {
+            connection->sending = 0;
+            connection->sent++;
+        }
+    }
+}
+
+static void note_mismatch(struct lab_client *client, size_t index, const uint8_t *got,
+                          const uint8_t *expected, size_t count)
+{
+    struct lab_connection *connection = &client->connections[index];
+    size_t at = 0;
+    if (client->mismatch.connection >= 0)
+        return;
+    while (at + 1 < count && got[at] == expected[at])
+        at++;
+    client->mismatch.connection = (int64_t)index;
+    client->mismatch.request = connection->answered;
+    client->mismatch.offset = connection->got_bytes + at;
+    client->mismatch.expected = expected[at];
+    client->mismatch.got = got[at];
+}
+
+static void answer_complete(struct lab_client *client, struct lab_connection *connection,
+                            uint64_t now_ns)
+{
+    size_t index = (size_t)(connection - client->connections);
+    size_t slot = index * client->depth_max + connection->answered % client->depth_max;
+    if (client->phase == PHASE_ECHO)
+        record_sample(client, now_ns - client->sent_ns[slot]);
+    connection->got_bytes = 0;
+    connection->answered++;
+    client->result.requests++;
+    client->progress[PROGRESS_ANSWERED]++;
+    if (!connection_owes(connection) && client->phase == PHASE_CONNECT)
+        client->result.connections++;
+}
+
+/* Compares received bytes with the requests they answer. 0, or a failure code. */
+static int answer_check(struct lab_client *client, struct lab_connection *connection, size_t count)
+{
+    size_t index = (size_t)(connection - client->connections);
+    const uint8_t *got = client->hot;
+    uint64_t now_ns = lab_now_ns();
+    client->result.bytes += count;
+    client->progress[PROGRESS_BYTES] += count;
+    if (connection->unanswered) {
+        connection->unanswered = 0;
+        record_sample(client, now_ns - connection->connect_ns);
+    }
+    while (count) {
+        /* A server may answer the first part of a request before the rest was sent. */
+        size_t known = connection->answered < connection->sent ? client->size
+                       : connection->sending                   ? connection->sent_bytes
+                                                               : 0;
+        size_t take = known - connection->got_bytes;
+        if (take == 0)
+            return FAILURE_SURPLUS;
+        if (take > count)
+            take = count;
+        const uint8_t *expected =
+            request_bytes(client, index, connection->answered) + connection->got_bytes;
+        if (memcmp(got, expected, take) != 0) {
+            note_mismatch(client, index, got, expected, take);
+            return FAILURE_MISMATCH;
+        }
+        got += take;
+        count -= take;
+        connection->got_bytes += (uint32_t)take;
+        if (connection->got_bytes == client->size)
+            answer_complete(client, connection, now_ns);
+    }
+    return 0;
+}
+
+static void connection_eof(struct lab_client *client, struct lab_connection *connection)
+{
+    if (connection->state != CLOSING) {
+        connection_fail(client, connection, FAILURE_EOF);
+        return;
+    }
+    client->result.connections++;
+    connection_close(client, connection);
+}
+
+static void connection_receive(struct lab_client *client, struct lab_connection *connection,
+                               int to_the_end)
+{
+    for (;;) {
+        ssize_t count = recv(connection->fd, client->hot, HOT_BYTES, MSG_DONTWAIT);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0 && errno == EAGAIN)
+            break;
+        if (count < 0) {
+            connection_fail(client, connection, errno);
+            return;
+        }
+        if (count == 0) {
+            connection_eof(client, connection);
+            return;
+        }
+        int failure = answer_check(client, connection, (size_t)count);
+        if (failure) {
+            connection_fail(client, connection, failure);
+            return;
+        }
+        /* Edge-triggered: after a short read new bytes make a new edge. A FIN that came along with
+         * the bytes does not, so EPOLLRDHUP reads to the end. */
+        if (count < HOT_BYTES && !to_the_end)
+            break;
+    }
+}
+
+/* Starts one connect. The clock of the first answer starts with the first try. */
+static void connection_open(struct lab_client *client, struct lab_connection *connection)
+{
+    size_t index = (size_t)(connection - client->connections);
+    const struct lab_target *target = &client->targets[index % client->target_count];
+    int one = 1;
+    if (connection->state == CLOSED) {
+        memset(connection, 0, sizeof(*connection));
+        connection->fd = socket(target->address.ss_family,
+                                SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (connection->fd < 0) {
+            count_failure(client, errno);
+            return;
+        }
+        connection->active = 1;
+        connection->unanswered = 1;
+        connection->connect_ns = lab_now_ns();
+        client->progress[PROGRESS_ALIVE]++;
+        if (target->address.ss_family != AF_UNIX)
+            setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    }
+    connection->state = CONNECTING;
+    connection_settle(client, connection);
+    int result;
+    do
+        result = connect(connection->fd, (const struct sockaddr *)&target->address, target->length);
+    while (result < 0 && errno == EINTR);
+    if (result < 0 && errno == EAGAIN && target->address.ss_family == AF_UNIX) {
+        connection->state = PUT_OFF; /* the backlog is full; ask again next turn */
+        client->result.retries++;
+        return;
+    }
+    if (result < 0 && errno != EINPROGRESS) {
+        connection_fail(client, connection, errno);
+        return;
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.u64 = index};
+    if (epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) < 0)
+        connection_fail(client, connection, errno);
+}
+
+static void connection_established(struct lab_client *client, struct lab_connection *connection)
+{
+    int error = 0;
+    socklen_t length = sizeof(error);
+    if (getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+        error = errno;
+    if (error) {
+        connection_fail(client, connection, error);
+        return;
+    }
+    client->progress[PROGRESS_CONNECTED]++;
+    connection->state = READY;
+    connection_send(client, connection);
+    connection_settle(client, connection);
+}
+
+static void connection_event(struct lab_client *client, const struct epoll_event *event)
+{
+    struct lab_connection *connection = &client->connections[event->data.u64];
+    if (connection->state == CLOSED)
+        return;
+    if (connection->state == CONNECTING) {
+        if (event->events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+            connection_established(client, connection);
+        return;
+    }
+    uint32_t ends = event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+    if ((event->events & EPOLLIN) || ends)
+        connection_receive(client, connection, ends != 0);
+    if (connection->state == READY && (!connection->sending || (event->events & EPOLLOUT)))
+        connection_send(client, connection);
+    connection_settle(client, connection);
+}
+
+/* One look at the sockets. wait_ms is 0 wherever something is timed. */
+static void poll_once(struct lab_client *client, int wait_ms)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int count = epoll_wait(client->epoll_fd, events, EVENTS_MAX, wait_ms);
+    client->result.polls++;
+    if (count == 0)
+        client->result.empty_polls++;
+    if (count < 0 && errno != EINTR)
+        count_failure(client, errno);
+    for (int i = 0; i < count; i++)
+        connection_event(client, &events[i]);
+}
+
+static void switches_read(uint64_t *voluntary, uint64_t *involuntary)
+{
+    struct rusage usage = {0};
+    getrusage(RUSAGE_THREAD, &usage);
+    *voluntary = (uint64_t)usage.ru_nvcsw;
+    *involuntary = (uint64_t)usage.ru_nivcsw;
+}
+
+static uint64_t phase_enter(struct lab_client *client, int phase)
+{
+    memset(&client->result, 0, sizeof(client->result));
+    client->mismatch.connection = -1;
+    client->phase = phase;
+    client->stopping = 0;
+    client->busy = 0;
+    client->requests_max = 0;
+    client->depth = 1;
+    for (size_t i = 0; i < client->connection_count; i++) {
+        client->connections[i].active = 0;
+        client->connections[i].busy = 0;
+        client->connections[i].issued = 0;
+    }
+    client->progress[PROGRESS_PHASE] = (uint64_t)phase;
+    switches_read(&client->result.sleeps, &client->result.preemptions);
+    return lab_now_ns();
+}
+
+static void phase_leave(struct lab_client *client, uint64_t start_ns)
+{
+    uint64_t sleeps, preemptions;
+    client->result.elapsed_ns = lab_now_ns() - start_ns;
+    switches_read(&sleeps, &preemptions);
+    client->result.sleeps = sleeps - client->result.sleeps;
+    client->result.preemptions = preemptions - client->result.preemptions;
+    client->progress[PROGRESS_PHASE] = PHASE_NONE;
+    client->phase = PHASE_NONE;
+}
+
+/* Whoever still owes an answer when the time is over is in an unknown state: count and close it. */
+static void phase_give_up(struct lab_client *client)
+{
+    for (size_t i = 0; i < client->connection_count && client->busy; i++) {
+        struct lab_connection *connection = &client->connections[i];
+        if (connection->busy)
+            connection_fail(client, connection, FAILURE_TIMEOUT);
+    }
+}
+
+/* True when the phase must end now: its time is over, or the user wants out. */
+static int phase_over(struct lab_client *client, uint64_t now_ns, uint64_t end_ns,
+                      uint64_t *asked_ns)
+{
+    if (now_ns >= end_ns)
+        return 1;
+    if (now_ns - *asked_ns < INTERRUPT_NS || client->interrupted == NULL)
+        return 0;
+    *asked_ns = now_ns;
+    return client->interrupted(client->interrupted_argument);
+}
+
+void lab_client_connect(struct lab_client *client, size_t count, size_t parallel, size_t size,
+                        uint64_t timeout_ns)
+{
+    uint64_t start_ns = phase_enter(client, PHASE_CONNECT);
+    uint64_t asked_ns = start_ns;
+    size_t next = 0, wanted = count;
+    client->size = size;
+    client->requests_max = 1;
+    for (;;) {
+        for (int i = 0; i < STARTS_PER_TURN && client->busy < parallel && wanted; i++) {
+            while (next < client->connection_count && client->connections[next].state != CLOSED)
+                next++;
+            if (next == client->connection_count)
+                wanted = 1;
+            else
+                connection_open(client, &client->connections[next++]);
+            wanted--;
+        }
+        for (size_t i = 0; client->result.retries && i < next; i++)
+            if (client->connections[i].state == PUT_OFF)
+                connection_open(client, &client->connections[i]);
+        poll_once(client, 0);
+        if (client->busy == 0 && wanted == 0)
+            break;
+        if (phase_over(client, lab_now_ns(), start_ns + timeout_ns, &asked_ns)) {
+            phase_give_up(client);
+            break;
+        }
+    }
+    phase_leave(client, start_ns);
+}
+
+void lab_client_echo(struct lab_client *client, const struct lab_echo *echo)
+{
+    uint64_t start_ns = phase_enter(client, PHASE_ECHO);
+    uint64_t asked_ns = start_ns;
+    uint64_t stop_ns = start_ns + echo->duration_ns;
+    size_t next = echo->first;
+    size_t end = echo->first + echo->active;
+    size_t ramp = echo->ramp ? echo->ramp : echo->active;
+    if (end > client->connection_count)
+        end = client->connection_count;
+    client->size = echo->size;
+    client->depth = echo->depth;
+    client->requests_max = echo->requests_max;
+    for (;;) {
+        uint64_t now_ns = lab_now_ns();
+        if (now_ns >= stop_ns)
+            client->stopping = 1;
+        for (size_t i = 0; i < ramp && next < end && !client->stopping; i++, next++) {
+            struct lab_connection *connection = &client->connections[next];
+            if (connection->state != READY)
+                continue;
+            connection->active = 1;
+            client->result.connections++;
+            connection_send(client, connection);
+            connection_settle(client, connection);
+        }
+        poll_once(client, 0);
+        if (client->busy == 0 && (client->stopping || next == end))
+            break;
+        if (phase_over(client, now_ns, stop_ns + echo->drain_ns, &asked_ns)) {
+            phase_give_up(client);
+            break;
+        }
+    }
+    phase_leave(client, start_ns);
+}
+
+void lab_client_idle(struct lab_client *client, uint64_t duration_ns)
+{
+    uint64_t start_ns = phase_enter(client, PHASE_IDLE);
+    uint64_t asked_ns = start_ns;
+    while (!phase_over(client, lab_now_ns(), start_ns + duration_ns, &asked_ns))
+        poll_once(client, CALM_WAIT_MS);
+    client->result.connections = lab_client_alive(client);
+    phase_leave(client, start_ns);
+}
+
+void lab_client_disconnect(struct lab_client *client, uint64_t timeout_ns)
+{
+    uint64_t start_ns = phase_enter(client, PHASE_DISCONNECT);
+    uint64_t asked_ns = start_ns;
+    size_t next = 0;
+    for (;;) {
+        for (int i = 0; i < STARTS_PER_TURN && next < client->connection_count; i++, next++) {
+            struct lab_connection *connection = &client->connections[next];
+            if (connection->state != READY)
+                continue;
+            connection->active = 1;
+            connection->state = CLOSING;
+            connection_settle(client, connection);
+            if (shutdown(connection->fd, SHUT_WR) < 0)
+                connection_fail(client, connection, errno);
+        }
+        poll_once(client, 0);
+        if (client->busy == 0 && next == client->connection_count)
+            break;
+        if (phase_over(client, lab_now_ns(), start_ns + timeout_ns, &asked_ns)) {
+            phase_give_up(client);
+            break;
+        }
+    }
+    phase_leave(client, start_ns);
+}
+
+void lab_client_abort(struct lab_client *client)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    for (size_t i = 0; i < client->connection_count; i++) {
+        struct lab_connection *connection = &client->connections[i];
+        if (connection->state == CLOSED)
+            continue;
+        setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+        connection->active = 0;
+        connection_close(client, connection);
+    }
+}
+
+size_t lab_client_alive(const struct lab_client *client)
+{
+    size_t alive = 0;
+    for (size_t i = 0; i < client->connection_count; i++)
+        alive += client->connections[i].state == READY;
+    return alive;
+}
+
+static void *aligned_zeroed(size_t bytes)
+{
+    void *memory = NULL;
+    if (posix_memalign(&memory, 4096, bytes ? bytes : 1) != 0)
+        return NULL;
+    memset(memory, 0, bytes); /* touched once, so that no page fault falls into a measurement */
+    return memory;
+}
+
+/* Allocates what the sizes already set in the client ask for. 0, or minus errno. */
+int lab_client_init(struct lab_client *client)
+{
+    size_t table_bytes = (size_t)TABLE_STARTS * ALIGNMENT + client->size_max;
+    uint64_t state = client->seed;
+    client->epoll_fd = -1;
+    client->mismatch.connection = -1;
+    client->reservoir = client->seed ^ 0x5851f42d4c957f2dull;
+    client->connections = aligned_zeroed(client->connection_count * sizeof(*client->connections));
+    client->sent_ns =
+        aligned_zeroed(client->connection_count * client->depth_max * sizeof(uint64_t));
+    client->samples = aligned_zeroed(client->samples_max * sizeof(uint32_t));
+    client->table = aligned_zeroed(table_bytes);
+    client->hot = aligned_zeroed(HOT_BYTES);
+    if (!client->connections || !client->sent_ns || !client->samples || !client->table
+        || !client->hot)
+        return -ENOMEM;
+    for (size_t i = 0; i + 8 <= table_bytes; i += 8) {
+        uint64_t word = random_next(&state);
+        memcpy(client->table + i, &word, 8);
+    }
+    for (size_t i = 0; i < client->connection_count; i++)
+        client->connections[i].fd = -1;
+    client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return client->epoll_fd < 0 ? -errno : 0;
+}
+
+void lab_client_clear(struct lab_client *client)
+{
+    if (client->connections)
+        lab_client_abort(client);
+    if (client->epoll_fd >= 0)
+        close(client->epoll_fd);
+    client->epoll_fd = -1;
+    free(client->targets);
+    free(client->connections);
+    free(client->sent_ns);
+    free(client->samples);
+    free(client->table);
+    free(client->hot);
+    client->targets = NULL;
+    client->connections = NULL;
+    client->connection_count = 0;
+    client->sent_ns = NULL;
+    client->samples = NULL;
+    client->table = NULL;
+    client->hot = NULL;
+}
+#endif

@@ -1,0 +1,560 @@
+/* noria.lab._client: the load generator and the bare server as a Python module. Limited API, so
+ * that one build serves every supported Python; see _client.pyi for the contract. */
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030b0000
+#endif
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#ifndef __linux__
+#error "noria.lab._client needs epoll; do not build it on this system"
+#endif
+
+#include "native.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#define SECONDS_MAX 86400.0
+#define SIZE_BYTES_MAX (1 << 20)
+#define DEPTH_MAX 1024
+#define CONNECTIONS_MAX 1000000
+#define SAMPLES_MAX (1 << 24)
+#define LISTENERS_MAX 256
+
+typedef struct {
+    PyObject_HEAD
+    struct lab_client client;
+    int ready;
+    int running;
+    PyThreadState *thread; /* set while a phase runs without the GIL */
+} ClientObject;
+
+/* ---- addresses ---- */
+
+static int target_from_path(struct lab_target *target, const char *path, Py_ssize_t length)
+{
+    struct sockaddr_un *address = (struct sockaddr_un *)&target->address;
+    if (length == 0 || (size_t)length >= sizeof(address->sun_path)) {
+        PyErr_SetString(PyExc_ValueError, "a Unix socket path must have 1 to 107 bytes");
+        return -1;
+    }
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, (size_t)length);
+    target->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length
+                                 + (path[0] != '\0'));
+    return 0;
+}
+
+static int target_from_host(struct lab_target *target, const char *host, int port)
+{
+    struct sockaddr_in *four = (struct sockaddr_in *)&target->address;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&target->address;
+    if (port < 1 || port > 65535) {
+        PyErr_Format(PyExc_ValueError, "port %d is not in 1..65535", port);
+        return -1;
+    }
+    if (inet_pton(AF_INET, host, &four->sin_addr) == 1
+        && (ntohl(four->sin_addr.s_addr) >> 24) == 127) {
+        four->sin_family = AF_INET;
+        four->sin_port = htons((uint16_t)port);
+        target->length = sizeof(*four);
+        return 0;
+    }
+    if (inet_pton(AF_INET6, host, &six->sin6_addr) == 1 && IN6_IS_ADDR_LOOPBACK(&six->sin6_addr)) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons((uint16_t)port);
+        target->length = sizeof(*six);
+        return 0;
+    }
+    PyErr_Format(PyExc_ValueError, "%s is not a loopback address, and no other is used", host);
+    return -1;
+}
+
+static int target_from_python(struct lab_target *target, PyObject *item)
+{
+    const char *host;
+    int port, result;
+    memset(target, 0, sizeof(*target));
+    if (PyUnicode_Check(item)) {
+        PyObject *encoded = PyUnicode_EncodeFSDefault(item);
+        char *path;
+        Py_ssize_t length;
+        if (encoded == NULL)
+            return -1;
+        result = PyBytes_AsStringAndSize(encoded, &path, &length);
+        if (result == 0)
+            result = target_from_path(target, path, length);
+        Py_DECREF(encoded);
+        return result;
+    }
+    if (!PyTuple_Check(item)) {
+        PyErr_SetString(PyExc_TypeError, "a target is (host, port) or the path of a Unix socket");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(item, "si", &host, &port))
+        return -1;
+    return target_from_host(target, host, port);
+}
+
+static int targets_from_python(struct lab_client *client, PyObject *targets)
+{
+    Py_ssize_t count = PySequence_Size(targets);
+    if (count < 0)
+        return -1;
+    if (count == 0) {
+        PyErr_SetString(PyExc_ValueError, "at least one target is needed");
+        return -1;
+    }
+    client->targets = calloc((size_t)count, sizeof(*client->targets));
+    if (client->targets == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    client->target_count = (size_t)count;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = PySequence_GetItem(targets, i);
+        if (item == NULL)
+            return -1;
+        int result = target_from_python(&client->targets[i], item);
+        Py_DECREF(item);
+        if (result < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- checks ---- */
+
+static int check_range(const char *name, Py_ssize_t value, Py_ssize_t low, Py_ssize_t high)
+{
+    if (value >= low && value <= high)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s is %zd, not in %zd..%zd", name, value, low, high);
+    return -1;
+}
+
+static int check_seconds(const char *name, double value, uint64_t *ns)
+{
+    if (!(value >= 0.0 && value <= SECONDS_MAX)) {
+        PyErr_Format(PyExc_ValueError, "%s must be 0..86400 seconds", name);
+        return -1;
+    }
+    *ns = (uint64_t)(value * 1e9);
+    return 0;
+}
+
+/* ---- phases: without the GIL, asking for signals now and then ---- */
+
+static int client_interrupted(void *argument)
+{
+    ClientObject *self = argument;
+    PyEval_RestoreThread(self->thread);
+    int failed = PyErr_CheckSignals();
+    self->thread = PyEval_SaveThread();
+    return failed;
+}
+
+static int phase_begin(ClientObject *self)
+{
+    if (!self->ready) {
+        PyErr_SetString(PyExc_RuntimeError, "the client is closed");
+        return -1;
+    }
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "a phase is already running in another thread");
+        return -1;
+    }
+    self->running = 1;
+    self->thread = PyEval_SaveThread();
+    return 0;
+}
+
+static int set_item(PyObject *into, const char *name, PyObject *value)
+{
+    if (value == NULL)
+        return -1;
+    int result = PyDict_SetItemString(into, name, value);
+    Py_DECREF(value);
+    return result;
+}
+
+static PyObject *failures_as_dict(const struct lab_result *result)
+{
+    PyObject *failures = PyDict_New();
+    if (failures == NULL)
+        return NULL;
+    for (int code = 0; code < FAILURE_SLOTS; code++) {
+        if (result->failures[code] == 0)
+            continue;
+        PyObject *key = PyLong_FromLong(code);
+        PyObject *value = PyLong_FromUnsignedLongLong(result->failures[code]);
+        int failed = key == NULL || value == NULL || PyDict_SetItem(failures, key, value) < 0;
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+        if (failed) {
+            Py_DECREF(failures);
+            return NULL;
+        }
+    }
+    return failures;
+}
+
+static PyObject *mismatch_as_tuple(const struct lab_mismatch *mismatch)
+{
+    if (mismatch->connection < 0)
+        return Py_NewRef(Py_None);
+    return Py_BuildValue("(LKKii)", (long long)mismatch->connection,
+                         (unsigned long long)mismatch->request,
+                         (unsigned long long)mismatch->offset, mismatch->expected, mismatch->got);
+}
+
+static PyObject *result_as_dict(struct lab_client *client)
+{
+    const struct lab_result *result = &client->result;
+    const struct { const char *name; uint64_t value; } numbers[] = {
+        {"elapsed_ns", result->elapsed_ns},     {"connections", result->connections},
+        {"requests", result->requests},         {"bytes", result->bytes},
+        {"polls", result->polls},               {"empty_polls", result->empty_polls},
+        {"retries", result->retries},           {"sleeps", result->sleeps},
+        {"preemptions", result->preemptions},   {"worst_ns", result->worst_ns},
+        {"samples_seen", result->samples_seen}, {"alive", lab_client_alive(client)},
+    };
+    PyObject *into = PyDict_New();
+    if (into == NULL)
+        return NULL;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        if (set_item(into, numbers[i].name, PyLong_FromUnsignedLongLong(numbers[i].value)) < 0)
+            goto fail;
+    size_t sample_bytes = result->samples_kept * sizeof(uint32_t);
+    PyObject *samples =
+        PyBytes_FromStringAndSize((const char *)client->samples, (Py_ssize_t)sample_bytes);
+    if (set_item(into, "samples_ns", samples) < 0
+        || set_item(into, "failures", failures_as_dict(result)) < 0
+        || set_item(into, "mismatch", mismatch_as_tuple(&client->mismatch)) < 0)
+        goto fail;
+    return into;
+fail:
+    Py_DECREF(into);
+    return NULL;
+}
+
+static PyObject *phase_end(ClientObject *self)
+{
+    PyEval_RestoreThread(self->thread);
+    self->thread = NULL;
+    self->running = 0;
+    if (PyErr_Occurred())
+        return NULL;
+    return result_as_dict(&self->client);
+}
+
+/* ---- the type ---- */
+
+static int progress_map(struct lab_client *client, int fd)
+{
+    size_t bytes = PROGRESS_WORDS * sizeof(uint64_t);
+    client->progress = client->progress_own;
+    if (fd < 0)
+        return 0;
+    struct stat status;
+    if (fstat(fd, &status) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    if (status.st_size < (off_t)bytes) {
+        PyErr_Format(PyExc_ValueError, "progress_fd must have at least %zu bytes", bytes);
+        return -1;
+    }
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    client->progress = memory;
+    return 0;
+}
+
+static void client_clear(ClientObject *self)
+{
+    struct lab_client *client = &self->client;
+    if (self->ready)
+        lab_client_clear(client);
+    else
+        free(client->targets);
+    client->targets = NULL;
+    if (client->progress && client->progress != client->progress_own)
+        munmap((void *)client->progress, PROGRESS_WORDS * sizeof(uint64_t));
+    client->progress = NULL;
+    self->ready = 0;
+}
+
+static int client_init(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"targets", "connections", "size_max", "depth_max", "samples_max",
+                            "seed", "progress_fd", NULL};
+    ClientObject *self = (ClientObject *)object;
+    struct lab_client *client = &self->client;
+    PyObject *targets;
+    Py_ssize_t connections, size_max = 65536, depth_max = 1, samples_max = 1 << 18;
+    unsigned long long seed = 1;
+    int progress_fd = -1;
+    if (self->ready) {
+        PyErr_SetString(PyExc_RuntimeError, "a client is initialised once");
+        return -1;
+    }
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "On|$nnnKi", names, &targets,
+                                     &connections, &size_max, &depth_max, &samples_max, &seed,
+                                     &progress_fd))
+        return -1;
+    if (check_range("connections", connections, 1, CONNECTIONS_MAX) < 0
+        || check_range("size_max", size_max, 1, SIZE_BYTES_MAX) < 0
+        || check_range("depth_max", depth_max, 1, DEPTH_MAX) < 0
+        || check_range("samples_max", samples_max, 1, SAMPLES_MAX) < 0
+        || targets_from_python(client, targets) < 0 || progress_map(client, progress_fd) < 0)
+        return -1;
+    client->connection_count = (size_t)connections;
+    client->size_max = (size_t)size_max;
+    client->depth_max = (size_t)depth_max;
+    client->samples_max = (size_t)samples_max;
+    client->seed = seed;
+    client->interrupted = client_interrupted;
+    client->interrupted_argument = self;
+    self->ready = 1;
+    int result = lab_client_init(client);
+    if (result < 0) {
+        errno = -result;
+        PyErr_SetFromErrno(PyExc_OSError);
+        client_clear(self);
+        return -1;
+    }
+    return 0;
+}
+
+static void client_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    client_clear((ClientObject *)self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *client_connect(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"count", "parallel", "size", "timeout_s", NULL};
+    ClientObject *self = (ClientObject *)object;
+    Py_ssize_t count, parallel = 128, size = 64;
+    double timeout_s = 60.0;
+    uint64_t timeout_ns;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "n|$nnd", names, &count, &parallel, &size,
+                                     &timeout_s))
+        return NULL;
+    if (check_range("count", count, 0, (Py_ssize_t)self->client.connection_count) < 0
+        || check_range("parallel", parallel, 1, CONNECTIONS_MAX) < 0
+        || check_range("size", size, 1, (Py_ssize_t)self->client.size_max) < 0
+        || check_seconds("timeout_s", timeout_s, &timeout_ns) < 0 || phase_begin(self) < 0)
+        return NULL;
+    lab_client_connect(&self->client, (size_t)count, (size_t)parallel, (size_t)size, timeout_ns);
+    return phase_end(self);
+}
+
+static PyObject *client_echo(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"seconds", "active", "first", "size", "depth",
+                            "requests_max", "ramp", "drain_s", NULL};
+    ClientObject *self = (ClientObject *)object;
+    Py_ssize_t all = (Py_ssize_t)self->client.connection_count;
+    Py_ssize_t active = all, first = 0, size = 64, depth = 1, requests_max = 0, ramp = 64;
+    double seconds, drain_s = 10.0;
+    struct lab_echo echo;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "d|$nnnnnnd", names, &seconds, &active,
+                                     &first, &size, &depth, &requests_max, &ramp, &drain_s))
+        return NULL;
+    if (check_range("active", active, 0, all) < 0 || check_range("first", first, 0, all) < 0
+        || check_range("size", size, 1, (Py_ssize_t)self->client.size_max) < 0
+        || check_range("depth", depth, 1, (Py_ssize_t)self->client.depth_max) < 0
+        || check_range("requests_max", requests_max, 0, PY_SSIZE_T_MAX) < 0
+        || check_range("ramp", ramp, 0, CONNECTIONS_MAX) < 0
+        || check_seconds("seconds", seconds, &echo.duration_ns) < 0
+        || check_seconds("drain_s", drain_s, &echo.drain_ns) < 0 || phase_begin(self) < 0)
+        return NULL;
+    echo.active = (size_t)active;
+    echo.first = (size_t)first;
+    echo.size = (size_t)size;
+    echo.depth = (size_t)depth;
+    echo.requests_max = (uint64_t)requests_max;
+    echo.ramp = (size_t)ramp;
+    lab_client_echo(&self->client, &echo);
+    return phase_end(self);
+}
+
+static PyObject *client_idle(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"seconds", NULL};
+    ClientObject *self = (ClientObject *)object;
+    double seconds;
+    uint64_t duration_ns;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "d", names, &seconds)
+        || check_seconds("seconds", seconds, &duration_ns) < 0 || phase_begin(self) < 0)
+        return NULL;
+    lab_client_idle(&self->client, duration_ns);
+    return phase_end(self);
+}
+
+static PyObject *client_disconnect(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"timeout_s", NULL};
+    ClientObject *self = (ClientObject *)object;
+    double timeout_s = 30.0;
+    uint64_t timeout_ns;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|$d", names, &timeout_s)
+        || check_seconds("timeout_s", timeout_s, &timeout_ns) < 0 || phase_begin(self) < 0)
+        return NULL;
+    lab_client_disconnect(&self->client, timeout_ns);
+    return phase_end(self);
+}
+
+static PyObject *client_close(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    ClientObject *self = (ClientObject *)object;
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "a phase is running in another thread");
+        return NULL;
+    }
+    client_clear(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *client_progress(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    ClientObject *self = (ClientObject *)object;
+    volatile uint64_t *words = self->client.progress;
+    if (!self->ready) {
+        PyErr_SetString(PyExc_RuntimeError, "the client is closed");
+        return NULL;
+    }
+    return Py_BuildValue("(KKKKKK)", (unsigned long long)words[PROGRESS_PHASE],
+                         (unsigned long long)words[PROGRESS_CONNECTED],
+                         (unsigned long long)words[PROGRESS_ANSWERED],
+                         (unsigned long long)words[PROGRESS_FAILURES],
+                         (unsigned long long)words[PROGRESS_BYTES],
+                         (unsigned long long)words[PROGRESS_ALIVE]);
+}
+
+/* The cast through void (*)(void) tells the compiler that the third argument is meant. */
+#define PHASE(name) \
+    {#name, (PyCFunction)(void (*)(void))client_##name, METH_VARARGS | METH_KEYWORDS, NULL}
+
+static PyMethodDef client_methods[] = {
+    PHASE(connect),
+    PHASE(echo),
+    PHASE(idle),
+    PHASE(disconnect),
+    {"close", client_close, METH_NOARGS, NULL},
+    {"progress", client_progress, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot client_slots[] = {
+    {Py_tp_doc, "Load generator: connections that send, await and check echoes. See _client.pyi."},
+    {Py_tp_init, client_init},
+    {Py_tp_dealloc, client_dealloc},
+    {Py_tp_methods, client_methods},
+    {0, NULL},
+};
+
+static PyType_Spec client_spec = {
+    .name = "noria.lab._client.Client",
+    .basicsize = sizeof(ClientObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = client_slots,
+};
+
+/* ---- functions ---- */
+
+static PyObject *module_serve(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int listeners[LISTENERS_MAX];
+    PyObject *descriptors;
+    int stop_fd, result;
+    if (!PyArg_ParseTuple(arguments, "Oi", &descriptors, &stop_fd))
+        return NULL;
+    Py_ssize_t count = PySequence_Size(descriptors);
+    if (count < 0 || check_range("the number of listeners", count, 1, LISTENERS_MAX) < 0)
+        return NULL;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = PySequence_GetItem(descriptors, i);
+        if (item == NULL)
+            return NULL;
+        listeners[i] = (int)PyLong_AsLong(item);
+        Py_DECREF(item);
+        if (PyErr_Occurred())
+            return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = lab_serve(listeners, (size_t)count, stop_fd);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_end_with_parent(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    if (prctl(PR_SET_PDEATHSIG, 9) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+    {"serve", module_serve, METH_VARARGS, "Echo on listening sockets until stop_fd is readable."},
+    {"end_with_parent", module_end_with_parent, METH_NOARGS, "Die when the parent process dies."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int module_exec(PyObject *module)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, &client_spec, NULL);
+    if (type == NULL || PyModule_AddObjectRef(module, "Client", type) < 0) {
+        Py_XDECREF(type);
+        return -1;
+    }
+    Py_DECREF(type);
+    if (PyModule_AddIntConstant(module, "FAILURE_MISMATCH", FAILURE_MISMATCH) < 0
+        || PyModule_AddIntConstant(module, "FAILURE_EOF", FAILURE_EOF) < 0
+        || PyModule_AddIntConstant(module, "FAILURE_SURPLUS", FAILURE_SURPLUS) < 0
+        || PyModule_AddIntConstant(module, "FAILURE_TIMEOUT", FAILURE_TIMEOUT) < 0
+        || PyModule_AddIntConstant(module, "PROGRESS_WORDS", PROGRESS_WORDS) < 0)
+        return -1;
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "noria.lab._client",
+    .m_doc = "Native load generator and bare echo server of the benchmark lab.",
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC PyInit__client(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}

@@ -1,0 +1,270 @@
+"""Turns a job's document into tables of text, whether for the terminal or for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from noria.lab.compare import TWIN
+from noria.lab.settings import BUSY_SHARE_MIN, DISTURBED_SHARE_MAX
+
+Cell = Callable[[dict[str, Any]], str]
+
+
+@dataclass(slots=True)
+class Table:
+    """A title, a header, rows of as many cells, and remarks below."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def microseconds(value_ns: float | None) -> str:
+    """Write nanoseconds as µs, ms or s with three digits."""
+    if value_ns is None:
+        return "-"
+    for limit, divisor, unit in ((1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
+        if abs(value_ns) < limit:
+            return f"{value_ns / divisor:.3g} {unit}"
+    return f"{value_ns / 1e9:.3g} s"
+
+
+def number(value: float) -> str:
+    """Write a count or a rate: three digits, in thousands where it is large."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:,.1f} k"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def failures(found: dict[str, int]) -> str:
+    """Write failures with their counts; 0 where there are none."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(found.items())) or "0"
+
+
+def size(count: int) -> str:
+    """Write a number of bytes."""
+    return f"{count // 1024} KiB" if count >= 1024 and count % 1024 == 0 else f"{count} B"
+
+
+def verdict(comparison: dict[str, Any]) -> str:
+    """Write who won a comparison."""
+    if comparison["winner"] == "equal":
+        return "equal"
+    if comparison["winner"] == comparison["base"]:
+        return f"{comparison['base']} wins"
+    return f"**{comparison['base']} loses** to {comparison['winner']}"
+
+
+def ratio(comparison: dict[str, Any]) -> str:
+    """Write median and quartiles of a comparison's ratios."""
+    text = "{ratio:.3f} ({ratio_q1:.3f}..{ratio_q3:.3f})"
+    return text.format(**comparison)
+
+
+def comparison_table(title: str, entries: list[tuple[str, dict[str, Any]]]) -> Table:
+    """List comparisons, the contender against itself among them; `entries` begin with their row."""
+    table = Table(title, ["row", "base / other", "ratio (quartiles)", "pairs", "noise", "verdict"])
+    for row, comparison in entries:
+        floor = comparison["noise_floor"]
+        twin = comparison["other"].endswith(TWIN)
+        table.rows.append(
+            [
+                row,
+                f"{comparison['base']} / {comparison['other'] if not twin else 'itself'}",
+                ratio(comparison),
+                str(comparison["pairs"]),
+                "-" if floor is None else f"±{floor * 100:.1f} %",
+                "(noise floor)" if twin else verdict(comparison),
+            ]
+        )
+    return table
+
+
+def remarks_on(row: str, summary: dict[str, Any]) -> list[str]:
+    """Say what makes a figure doubtful: failures, a server that waited, a disturbed machine."""
+    who = f"{row}: {summary['contender']}" if row else summary["contender"]
+    remarks = []
+    if summary["failures"]:
+        remarks.append(f"{who} FAILED: {failures(summary['failures'])}")
+    if summary["disturbed_share"] > DISTURBED_SHARE_MAX:
+        share = summary["disturbed_share"] * 100
+        remarks.append(f"{who}: others had the server's CPU {share:.0f} % of the time")
+    elif summary["busy_share"] < BUSY_SHARE_MIN:
+        share = summary["busy_share"] * 100
+        remarks.append(
+            f"{who}: the server used {share:.0f} % of its CPU; its rate is limited by the clients"
+        )
+    if summary["client_sleeps"]:
+        remarks.append(f"{who}: the load generator slept {summary['client_sleeps']} times")
+    return remarks
+
+
+def network_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab echo|streams|sock`."""
+    header = ["row", "contender", "CPU µs", "user", "kernel", "requests/s"]
+    figures = Table(f"{document['job']}: CPU time of the server process per request", header)
+    figures.header += ["p50", "p99", "p99.9", "errors"]
+    entries = []
+    for row in document["rows"]:
+        title = f"{size(row['size'])}, {row['connections']} connections"
+        for one in row["contenders"]:
+            figures.rows.append([title, *_network_cells(one)])
+            figures.remarks += remarks_on(title, one)
+        entries += [(title, comparison) for comparison in row["comparisons"]]
+    return [
+        figures,
+        comparison_table("CPU time per request, pair by pair (below 1: base wins)", entries),
+    ]
+
+
+def _network_cells(one: dict[str, Any]) -> list[str]:
+    return [
+        one["contender"],
+        f"{one['cpu_us']:.2f}",
+        f"{one['user_us']:.2f}",
+        f"{one['kernel_us']:.2f}",
+        number(one["requests_per_s"]),
+        microseconds(one["p50_ns"]),
+        microseconds(one["p99_ns"]),
+        microseconds(one["p999_ns"]),
+        failures(one["failures"]),
+    ]
+
+
+def _cpu(one: dict[str, Any]) -> str:
+    return f"{one['cpu_us']:.2f} ({one['user_us']:.2f} + {one['kernel_us']:.2f})"
+
+
+C10K_ROWS: Final[tuple[tuple[str, Cell], ...]] = (
+    ("connections held", lambda one: f"{one['held']:,}"),
+    ("time to first answer, worst", lambda one: microseconds(one["first_answer_worst_ns"])),
+    ("connects/s", lambda one: number(one["connects_per_s"])),
+    ("requests/s", lambda one: number(one["requests_per_s"])),
+    ("latency p50", lambda one: microseconds(one["p50_ns"])),
+    ("latency p99", lambda one: microseconds(one["p99_ns"])),
+    ("latency p99.9", lambda one: microseconds(one["p999_ns"])),
+    ("CPU µs/request (user + kernel)", _cpu),
+    ("resident bytes per idle connection", lambda one: f"{one['resident_bytes']:,.0f}"),
+    ("wake-ups/s while all are idle", lambda one: number(one["idle_wakeups_per_s"])),
+    ("descriptors left open", lambda one: str(one["descriptors_left"])),
+    ("errors", lambda one: failures(one["failures"])),
+    ("good runs", lambda one: f"{one['good_runs']} of {len(one['runs'])}"),
+)
+
+
+def _turned(
+    title: str, contenders: list[dict[str, Any]], rows: tuple[tuple[str, Cell], ...]
+) -> Table:
+    """Make a table with one column per contender."""
+    table = Table(title, ["", *(one["contender"] for one in contenders)])
+    table.rows = [[name, *(cell(one) for one in contenders)] for name, cell in rows]
+    return table
+
+
+def c10k_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab c10k`."""
+    tables = []
+    for row in document["rows"]:
+        title = (
+            f"{row['clients']:,} clients on one thread, {row['active']:,} speak, {row['size']} B"
+        )
+        table = _turned(title, row["contenders"], C10K_ROWS)
+        for one in row["contenders"]:
+            table.remarks += remarks_on("", one)
+        tables.append(table)
+        if row["comparisons"]:
+            entries = [("steady echo", comparison) for comparison in row["comparisons"]]
+            tables.append(
+                comparison_table("CPU time per request, pair by pair (below 1: base wins)", entries)
+            )
+    return tables
+
+
+def _streams_bytes(one: dict[str, Any]) -> str:
+    value = one.get("resident_bytes_streams")
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _beside(one: dict[str, Any]) -> str:
+    return "{idle_ratio:.3f} ({idle_ratio_q1:.3f}..{idle_ratio_q3:.3f})".format(**one)
+
+
+IDLE_ROWS: Final[tuple[tuple[str, Cell], ...]] = (
+    ("wake-ups/s, no connection", lambda one: number(one["wakeups_per_s"])),
+    ("wake-ups/s, all idle", lambda one: number(one["wakeups_full_per_s"])),
+    ("resident bytes per idle connection, Protocol", lambda one: f"{one['resident_bytes']:,.0f}"),
+    ("resident bytes per idle connection, streams", _streams_bytes),
+    ("active alone, CPU µs/request", lambda one: f"{one['alone']['cpu_us']:.2f}"),
+    ("active among idle, CPU µs/request", lambda one: f"{one['among_idle']['cpu_us']:.2f}"),
+    ("among idle / alone: median (quartiles)", _beside),
+    ("all at once: answered", lambda one: f"{one['burst_answered']:,}"),
+    ("all at once: until the last answer", lambda one: microseconds(one["burst_ns"])),
+    ("all at once: worst latency", lambda one: microseconds(one["burst_worst_ns"])),
+    ("errors", lambda one: failures(one["failures"])),
+)
+
+
+def idle_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab idle`."""
+    tables = []
+    for row in document["rows"]:
+        title = f"{row['clients']:,} idle clients, {row['active']} active ones"
+        table = _turned(title, row["contenders"], IDLE_ROWS)
+        for one in row["contenders"]:
+            for key in ("alone", "among_idle"):
+                table.remarks += remarks_on(key.replace("_", " "), one[key])
+        tables.append(table)
+    return tables
+
+
+def micro_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab micro`."""
+    rates = Table("the loop's own work, per second", ["benchmark"])
+    late = Table(
+        "timers of an idle loop", ["contender", "late, median", "late, p99", "early", "timers"]
+    )
+    faster, sooner = [], []
+    for row in document["rows"]:
+        if row["bench"] == "timer_lateness":
+            late.rows = [_late_cells(one) for one in row["contenders"]]
+            sooner = [(row["bench"], comparison) for comparison in row["comparisons"]]
+            continue
+        rates.header[1:] = [one["contender"] for one in row["contenders"]]
+        rates.rows.append([row["bench"], *(number(one["rate_per_s"]) for one in row["contenders"])])
+        faster += [(row["bench"], comparison) for comparison in row["comparisons"]]
+    tables = []
+    if rates.rows:
+        tables += [rates, comparison_table("rate, pair by pair (above 1: base wins)", faster)]
+    if late.rows:
+        tables += [late, comparison_table("lateness, pair by pair (below 1: base wins)", sooner)]
+    return tables
+
+
+def _late_cells(one: dict[str, Any]) -> list[str]:
+    return [
+        one["contender"],
+        microseconds(one["late_p50_ns"]),
+        microseconds(one["late_p99_ns"]),
+        str(one["early"]),
+        str(one["timers"]),
+    ]
+
+
+MAKERS: Final[dict[str, Callable[[dict[str, Any]], list[Table]]]] = {
+    "echo": network_tables,
+    "streams": network_tables,
+    "sock": network_tables,
+    "c10k": c10k_tables,
+    "idle": idle_tables,
+    "micro": micro_tables,
+}
+
+
+def tables(document: dict[str, Any]) -> list[Table]:
+    """Make the tables of any job's document. Raises KeyError for one of another kind."""
+    return MAKERS[document["job"]](document)

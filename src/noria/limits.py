@@ -1,0 +1,93 @@
+"""Every bound and default of noria, with its unit in the name.
+
+Numbers that two rooms share, or that a user may want to know, stand here and nowhere else.
+"""
+
+from typing import Final
+
+# -- one turn of the loop -------------------------------------------------------------------
+READY_TURNS_MAX: Final = 64
+"""Generations of ready callbacks that may run without a look at I/O, signals and the inbox."""
+
+READY_BURST_NS_MAX: Final = 1_000_000
+"""Time after which such a burst ends early (checked between generations), in nanoseconds."""
+
+SPARE_HANDLES_MAX: Final = 256
+"""Handles kept for reuse by a loop, about 30 KiB."""
+
+COMPLETIONS_PER_POLL_MAX: Final = 64
+"""Completions that one poll hands over before the loop runs callbacks again."""
+
+COMPLETION_BYTES_PER_POLL_MAX: Final = 64 * 1024
+"""Received bytes after which one poll stops collecting; bounds memory and keeps caches warm."""
+
+RECEIVE_BYTES_PER_TURN_MAX: Final = 256 * 1024
+"""Bytes that one connection may receive before the others have had their turn."""
+
+ACCEPTS_PER_TURN_MAX: Final = 64
+"""Connections that one listener accepts before other descriptors have had their turn."""
+
+POLL_EVENTS_MAX: Final = 1024
+"""News fetched from the kernel by one wait."""
+
+POLL_TIMEOUT_NS_MAX: Final = 24 * 3600 * 1_000_000_000
+"""Longest single wait; older kernels overflow on more. The loop simply waits again."""
+
+SELECT_NUMBER_MAX: Final = 1024
+"""Descriptor numbers that select(2) takes, FD_SETSIZE of every Unix that CPython runs on."""
+
+SELECT_SOCKETS_MAX: Final = 512
+"""Sockets that select takes on Windows, FD_SETSIZE that CPython is built with there."""
+
+# -- receiving and sending ------------------------------------------------------------------
+RECEIVE_BYTES: Final = 256 * 1024
+"""Bytes asked for by one receive of a stream transport."""
+
+RECEIVE_LARGE_BYTES: Final = 8 * 1024
+"""A receive expected to bring as much goes straight into its own object instead of being copied."""
+
+RECEIVE_SLACK_BYTES: Final = 1024
+"""Room beyond what the last receive brought, so that the next of its size is seen to be short."""
+
+SEND_VECTOR_MAX: Final = 64
+"""Chunks handed to one vectored send; VECTOR_MAX of native/sockets.pyx holds the same number."""
+
+WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
+"""Default high-water mark of a transport's write buffer, as in asyncio."""
+
+WRITES_AFTER_LOSS_LOGGED: Final = 5
+"""Writes to a lost connection that pass silently before a warning is logged, as in asyncio."""
+
+# -- accepting ------------------------------------------------------------------------------
+ACCEPT_RETRY_SECONDS: Final = 1.0
+"""Pause of a listener after EMFILE, ENFILE, ENOBUFS or ENOMEM, as in asyncio."""
+
+LISTEN_BACKLOG: Final = 100
+"""Default backlog of a listening socket, as in asyncio."""
+
+# -- timers ---------------------------------------------------------------------------------
+TIMERS_CANCELLED_MIN: Final = 100
+"""Cancelled timers that must lie in the heap before a clean-up is considered."""
+
+TIMERS_CANCELLED_FRACTION: Final = 0.5
+"""Share of cancelled timers that starts a clean-up of the heap."""
+
+# -- threads --------------------------------------------------------------------------------
+OFFLOAD_THREADS_MAX: Final = 8
+"""Threads of the disk backend `threads`."""
+
+OFFLOAD_QUEUE_MAX: Final = 4096
+"""Operations that may wait for such a thread; one more is refused with EAGAIN."""
+
+RESOLVER_THREADS_MAX: Final = 8
+"""Threads that resolve names, apart from the user's executor."""
+
+TRANSFER_BYTES_MAX: Final = 0x7FFFF000
+"""Most bytes one read or write moves on Linux (read(2), NOTES); larger requests are shortened."""
+
+# -- debugging ------------------------------------------------------------------------------
+SLOW_CALLBACK_SECONDS: Final = 0.1
+"""Default of `loop.slow_callback_duration`, as in asyncio."""
+
+CLOSE_DRAIN_TURNS_MAX: Final = 1000
+"""Polls that closing an engine may need until nothing is in flight; more is a bug."""

@@ -1,0 +1,52 @@
+cimport cython
+from noria.core cimport clock as _clock
+from noria.core.clock cimport Clock
+from noria.core.completion cimport Completions
+from noria.core.operation cimport Operation
+from noria.core.timers cimport TimerEntry, Timers
+from noria.engines.interface cimport Engine
+from noria.loop cimport handles as _handles
+from noria.loop.handles cimport Handle, TimerHandle
+from noria.native cimport calls as native
+from noria.native.queue cimport Queue
+
+cdef long long _TURNS_MAX
+cdef long long _BURST_NS_MAX
+cdef Py_ssize_t _SPARE_MAX
+
+
+cdef class LoopCore:
+    cdef object __weakref__
+    cdef public Engine _engine
+    cdef public Clock _clock
+    cdef public Timers _timers
+    cdef public Queue _ready
+    cdef public object _inbox
+    cdef public Completions _batch
+    cdef public bint _debug
+    cdef public bint _stopping
+    cdef public bint _closed
+    cdef public object _thread_id
+    cdef public object _current_handle
+    cdef public object _spare_send
+    cdef dict _future_keywords
+    cdef public list _spare_handles
+    cdef public list _spare_timers
+    cdef long long _recent_ns
+    cdef public object slow_callback_duration
+
+    cdef TimerHandle _call_at(self, double when, object callback, tuple args, object context)
+    cpdef bint submit(self, Operation op) except? -1
+    cpdef object cancel_operation(self, Operation op)
+    cpdef object forget(self, int fd)
+    cpdef object _run_turns(self)
+    @cython.locals(timeout_ns=cython.longlong, deadline_ns=cython.longlong)
+    cdef object _run_turn(self)
+    @cython.locals(ready=Queue, timers=Timers, generations=cython.longlong, started_ns=cython.longlong,
+                   now_ns=cython.longlong, count=Py_ssize_t, handle=Handle)
+    cdef object _run_ready(self)
+    @cython.locals(spare=list)
+    cdef object _recycle(self, Handle handle)
+    @cython.locals(entry=TimerEntry)
+    cdef object _take_due_timers(self)
+    cdef object _run_generation_in_debug(self, Py_ssize_t count)

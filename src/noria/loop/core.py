@@ -1,0 +1,376 @@
+# cython: boundscheck=False, wraparound=False
+"""LoopCore: the iteration, and what runs once per callback.
+
+One turn:
+
+1. `engine.poll`: submit, wait unless something is ready, collect completions;
+2. deliver the completions (transports call their protocols, futures are resolved);
+3. run ready callbacks, generation by generation: what a callback schedules runs in the next
+   generation without another look at the kernel, so a chain of callbacks costs no system call per link.
+   After READY_TURNS_MAX generations or READY_BURST_NS_MAX the turn ends all the same (L3).
+
+Due timers join the ready callbacks before every generation. User code is called from two places only:
+`Handle._run`, and the transports when a completion is delivered. When KeyboardInterrupt or SystemExit
+escapes from there, everything not yet run stays where it is and the next run goes on with it (L4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from asyncio import coroutines
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+from noria.core import clock as _clock
+from noria.core.clock import Clock, MonotonicClock
+from noria.core.completion import Completions
+from noria.core.inbox import Inbox
+from noria.core.timers import Timers
+from noria.engines.interface import Engine
+from noria.limits import (
+    READY_BURST_NS_MAX,
+    READY_TURNS_MAX,
+    SLOW_CALLBACK_SECONDS,
+    SPARE_HANDLES_MAX,
+)
+from noria.loop import handles as _handles
+from noria.loop.handles import Handle, TimerHandle
+from noria.native import calls as native
+from noria.native.queue import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+    from noria.core.operation import Operation
+
+# Names for the compiler, typed in the .pxd.
+_TURNS_MAX = READY_TURNS_MAX
+_BURST_NS_MAX = READY_BURST_NS_MAX
+_SPARE_MAX = SPARE_HANDLES_MAX
+_Future = asyncio.Future
+
+
+class LoopCore:
+    """The part of the event loop that runs all the time; `noria.api.loop.Loop` completes it.
+
+    Args:
+        engine: gets operations done; owned by the loop from now on.
+        clock: source of time.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._clock = MonotonicClock() if clock is None else clock
+        self._timers = Timers()
+        self._ready = Queue()
+        self._inbox = Inbox(self._ready, engine.wake)
+        self._batch = Completions()
+        self._debug = coroutines._is_debug_mode()
+        self._stopping = False
+        self._closed = False
+        self._thread_id: int | None = None
+        self._current_handle: Handle | None = None
+        self._future_keywords: dict[str, Any] | None = None  # there while it runs
+        self._spare_handles: list[Handle] = []
+        self._spare_timers: list[TimerHandle] = []
+        self._recent_ns = self._clock.now_ns()
+        self._spare_send: Any = None  # a send operation between two uses; see transports
+        self.slow_callback_duration: float = SLOW_CALLBACK_SECONDS
+
+    # -- time and scheduling ----------------------------------------------------------------
+
+    def time(self) -> float:
+        """Give the loop's clock in seconds; monotonic, resolution one nanosecond."""
+        return self._clock.now_ns() / 1e9
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> Handle:
+        """Schedule `callback(*args)` for the next generation of callbacks, first in, first out.
+
+        Args:
+            callback: any callable but a coroutine function.
+            args: its positional arguments.
+            context: context to run in; None takes a copy of the current one.
+
+        Returns:
+            A handle that can cancel the call.
+
+        Raises:
+            RuntimeError: the loop is closed, or (debug mode) this is another thread.
+            TypeError: (debug mode) the callback is a coroutine or not callable.
+        """
+        if self._closed or self._debug:
+            self._check_schedule(callback, "call_soon")
+        handle = _handles.make_handle(self, callback, args, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> Handle:
+        """Schedule `callback(*args)` from any thread or from a signal handler.
+
+        Arguments, result and errors are those of `call_soon`, but for the thread check.
+        """
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_callback(callback, "call_soon_threadsafe")
+        handle = _handles.make_handle(self, callback, args, context)
+        self._inbox.put(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Schedule `callback(*args)` to run `delay` seconds from now, never earlier (L1).
+
+        A negative delay is due at once, in the order of the due times.
+
+        Raises:
+            TypeError: the delay is None or no number.
+            RuntimeError: the loop is closed, or (debug mode) this is another thread.
+        """
+        if delay is None:
+            raise TypeError("delay must not be None")
+        if self._closed or self._debug:
+            self._check_schedule(callback, "call_later")
+        self._recent_ns = self._clock.now_ns()
+        return self._call_at(self._recent_ns / 1e9 + delay, callback, args, context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Schedule `callback(*args)` to run at `when` on the clock of `time()`, never earlier.
+
+        Raises:
+            TypeError: `when` is None or no number.
+            RuntimeError: the loop is closed, or (debug mode) this is another thread.
+        """
+        if when is None:
+            raise TypeError("when cannot be None")
+        if self._closed or self._debug:
+            self._check_schedule(callback, "call_at")
+        return self._call_at(when, callback, args, context)
+
+    def _make_handle(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> Handle:
+        """Make a handle in a copy of the current context, not scheduled yet."""
+        return _handles.make_handle(self, callback, args, None)
+
+    def _call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: Context | None,
+    ) -> TimerHandle:
+        handle = _handles.make_timer(self, when, callback, args, context)
+        self._timers.add(handle, _clock.nanoseconds_at(when))
+        return handle
+
+    def _check_schedule(self, callback: Any, method: str) -> None:
+        self._check_closed()
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, method)
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+
+    def _check_thread(self) -> None:
+        if self._thread_id is not None and threading.get_ident() != self._thread_id:
+            raise RuntimeError(
+                "Non-thread-safe operation invoked on an event loop other than the current one; "
+                "use loop.call_soon_threadsafe() from other threads"
+            )
+
+    def _check_callback(self, callback: Any, method: str) -> None:
+        if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+            raise TypeError(f"coroutines cannot be used with {method}()")
+        if not callable(callback):
+            raise TypeError(
+                f"a callable object was expected by {method}(), got {callback!r}"
+            )
+
+    # -- futures and state ------------------------------------------------------------------
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Create a future that belongs to this loop."""
+        keywords = self._future_keywords
+        if keywords is None:
+            keywords = {"loop": self}
+        future: asyncio.Future[Any] = native.call_keywords(_Future, keywords)
+        return future
+
+    def get_debug(self) -> bool:
+        """Whether the loop runs in debug mode."""
+        return self._debug
+
+    def is_running(self) -> bool:
+        """Whether the loop is running now, in any thread."""
+        return self._thread_id is not None
+
+    def is_closed(self) -> bool:
+        """Whether the loop was closed."""
+        return self._closed
+
+    def stop(self) -> None:
+        """Make `run_forever` return after what is scheduled now has run; the loop can run again."""
+        self._stopping = True
+
+    # -- operations -------------------------------------------------------------------------
+
+    def submit_operation(self, op: Operation) -> bool:
+        """Do as `submit`, from plain Python."""
+        return self.submit(op)
+
+    def submit(self, op: Operation) -> bool:
+        """Hand an operation to the engine; True if it is settled at once.
+
+        Raises:
+            EngineClosedError, ForkedEngineError: the engine takes nothing any more.
+        """
+        return self._engine.submit(op)
+
+    def cancel_operation(self, op: Operation) -> None:
+        """Ask for an operation's end; its completion tells how it ended."""
+        self._engine.cancel(op)
+
+    def forget(self, fd: int) -> None:
+        """Drop a descriptor number before it is closed."""
+        self._engine.forget(fd)
+
+    # -- running ----------------------------------------------------------------------------
+
+    def _run_turns(self) -> None:
+        """Run turn after turn until `stop`."""
+        self._future_keywords = {"loop": self}
+        try:
+            while True:
+                self._run_turn()
+                if self._stopping:
+                    return
+        finally:
+            # They refer to the loop: a loop that is forgotten between two runs goes at once.
+            self._future_keywords = None
+            self._spare_handles.clear()
+            self._spare_timers.clear()
+
+    def _run_turn(self) -> None:
+        if self._batch.count:
+            self._batch.deliver_all()  # an interrupt left these over (L4)
+        timeout_ns = -1
+        if self._ready.size() or self._stopping:
+            timeout_ns = 0
+        else:
+            deadline_ns = self._timers.next_deadline_ns()
+            if deadline_ns != -1:
+                timeout_ns = deadline_ns - self._clock.now_ns()
+                if timeout_ns < 0:
+                    timeout_ns = 0
+        if self._engine.poll(timeout_ns, self._batch):
+            self._batch.deliver_all()
+        if self._engine.signalled:
+            self._take_signals()
+        self._run_ready()
+
+    def _run_ready(self) -> None:
+        ready = self._ready
+        timers = self._timers
+        generations = 0
+        started_ns = -1
+        while True:
+            if timers.size():
+                self._take_due_timers()
+            count = ready.size()
+            if count == 0:
+                return
+            if self._debug:
+                self._run_generation_in_debug(count)
+            else:
+                while count:
+                    handle = ready.popleft()
+                    if not handle._cancelled:
+                        handle._run()
+                    if native.is_sole(handle):
+                        self._recycle(handle)
+                    count -= 1
+            generations += 1
+            if self._stopping or generations >= _TURNS_MAX:
+                return
+            # The clock is read after 1, 2, 4, 8, ... generations: a chain of short callbacks would
+            # otherwise spend a fifth of its time on it.
+            if generations & (generations - 1) == 0 and ready.size():
+                now_ns = self._clock.now_ns()
+                if started_ns == -1:
+                    started_ns = now_ns
+                elif now_ns - started_ns > _BURST_NS_MAX:
+                    return
+
+    def _recycle(self, handle: Handle) -> None:
+        """Keep the memory of a handle that nobody can see any more for the next one."""
+        spare = self._spare_handles if type(handle) is Handle else self._spare_timers
+        if len(spare) < _SPARE_MAX:
+            handle._callback = None
+            handle._args = None
+            handle._context = None
+            spare.append(handle)
+
+    def _take_due_timers(self) -> None:
+        # First by the time that call_later has just read: a chain of zero delays then reads the clock
+        # once per link. Nothing starves, since that time moves on with every call.
+        entry = self._timers.pop_due(self._recent_ns)
+        if entry is None:
+            self._recent_ns = self._clock.now_ns()
+            entry = self._timers.pop_due(self._recent_ns)
+        while entry is not None:
+            self._ready.append(entry)
+            entry = self._timers.pop_due(self._recent_ns)
+
+    def _run_generation_in_debug(self, count: int) -> None:
+        for _ in range(count):
+            handle = self._ready.popleft()
+            if handle._cancelled:
+                continue
+            self._current_handle = handle
+            started = self.time()
+            try:
+                handle._run()
+                duration = self.time() - started
+                if duration >= self.slow_callback_duration:
+                    logger.warning(
+                        "Executing %s took %.3f seconds", _format_handle(handle), duration
+                    )
+            finally:
+                self._current_handle = None
+
+    def _take_signals(self) -> None:
+        """Handle signals that reached the engine; completed by `noria.api.signals`."""
+        raise NotImplementedError
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Report an error; completed by `noria.api.errors`."""
+        raise NotImplementedError
+
+
+def _format_handle(handle: Handle) -> str:
+    callback = handle._callback
+    task = getattr(callback, "__self__", None)
+    if isinstance(task, asyncio.Task):
+        return repr(task)  # its coroutine says more than the step method
+    return str(handle)
+
+

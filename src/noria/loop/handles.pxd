@@ -1,0 +1,29 @@
+cimport cython
+from noria.core.timers cimport TimerEntry
+from noria.loop.core cimport LoopCore
+from noria.native cimport calls as native
+
+
+cdef class Handle(TimerEntry):
+    cdef object __weakref__
+    cdef public LoopCore _loop
+    cdef public object _callback
+    cdef public tuple _args
+    cdef public object _context
+    cdef public bint _cancelled
+    cdef public object _repr
+    cdef public object _source_traceback
+
+    cpdef object _run(self)
+
+
+cdef class TimerHandle(Handle):
+    cdef public double _when
+
+
+@cython.locals(handle=Handle)
+cdef Handle make_handle(LoopCore loop, object callback, tuple args, object context)
+@cython.locals(handle=TimerHandle)
+cdef TimerHandle make_timer(LoopCore loop, double when, object callback, tuple args,
+                            object context)
+cdef object _fill(Handle handle, LoopCore loop, object callback, tuple args, object context)

@@ -1,0 +1,239 @@
+"""Handle and TimerHandle: scheduled callbacks.
+
+They are asyncio's classes for every purpose a program has (`isinstance` included), but laid out for speed:
+a compiled class with fields cannot inherit asyncio's, whose slots have a layout of their own, so
+they report asyncio's class through `__class__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from asyncio import format_helpers
+from typing import TYPE_CHECKING, Any
+
+from noria.core.timers import TimerEntry
+from noria.native import calls as native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+    from types import FrameType
+
+    from noria.loop.core import LoopCore
+
+
+class Handle(TimerEntry):
+    """A callback with its arguments and context, scheduled once.
+
+    It inherits the entry of the timer heap because a compiled class has one base only and
+    TimerHandle has to be both.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_args",
+        "_callback",
+        "_cancelled",
+        "_context",
+        "_loop",
+        "_repr",
+        "_source_traceback",
+    )
+
+    @property
+    def __class__(self) -> type:
+        """asyncio's class, so that `isinstance` finds it."""
+        return asyncio.Handle
+
+    def cancel(self) -> None:
+        """Prevent the call; the callback and its arguments are dropped at once. Idempotent."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        if self._loop._debug:
+            self._repr = repr(self)  # kept for the report of a slow or never-run callback
+        self._callback = None
+        self._args = None
+        if self.scheduled:
+            self._loop._timers.cancel(self)
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+    def get_context(self) -> Context:
+        """Give the context that the callback runs in."""
+        return self._context
+
+    def _run(self) -> None:
+        exc = native.try_in_context(self._context, self._callback, self._args)
+        if exc is not None:
+            self._failed(exc)
+
+    def _failed(self, exc: BaseException) -> None:
+        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+            raise exc
+        callback = _describe(self)
+        context: dict[str, Any] = {
+            "message": f"Exception in callback {callback}",
+            "exception": exc,
+            "handle": self,
+        }
+        if self._source_traceback:
+            context["source_traceback"] = self._source_traceback
+        self._loop.call_exception_handler(context)
+
+    def _repr_info(self) -> list[str]:
+        info = [type(self).__name__]
+        if self._cancelled:
+            info.append("cancelled")
+        if self._callback is not None:
+            info.append(_describe(self))
+        if self._source_traceback:
+            frame = self._source_traceback[-1]
+            info.append(f"created at {frame[0]}:{frame[1]}")
+        return info
+
+    def __repr__(self) -> str:
+        """Say what is called, and where it was scheduled in debug mode."""
+        if self._repr is not None:
+            return str(self._repr)
+        return f"<{' '.join(self._repr_info())}>"
+
+
+class TimerHandle(Handle):
+    """A callback scheduled for a time."""
+
+    __slots__ = ("_when",)
+
+    @property
+    def __class__(self) -> type:
+        """asyncio's class, so that `isinstance` finds it."""
+        return asyncio.TimerHandle
+
+    @property
+    def _scheduled(self) -> bool:
+        return self.scheduled
+
+    def when(self) -> float:
+        """Give the time it is due, in seconds on the clock of `loop.time()`."""
+        return self._when
+
+    def _repr_info(self) -> list[str]:
+        info = Handle._repr_info(self)
+        info.insert(2 if self._cancelled else 1, f"when={self._when}")
+        return info
+
+    def __hash__(self) -> int:
+        """Hash of the due time."""
+        return hash(self._when)
+
+    def __eq__(self, other: object) -> bool:
+        """Same time, callback, arguments and state."""
+        if not isinstance(other, asyncio.TimerHandle):
+            return NotImplemented
+        return (
+            self._when == other._when
+            and self._callback == other._callback
+            and self._args == other._args
+            and self._cancelled == other._cancelled
+        )
+
+    def __lt__(self, other: object) -> bool:
+        """Due earlier."""
+        if not isinstance(other, asyncio.TimerHandle):
+            return NotImplemented
+        return self._when < other._when
+
+    def __le__(self, other: object) -> bool:
+        """Due earlier, or equal."""
+        if not isinstance(other, asyncio.TimerHandle):
+            return NotImplemented
+        return self._when < other._when or self == other
+
+    def __gt__(self, other: object) -> bool:
+        """Due later."""
+        if not isinstance(other, asyncio.TimerHandle):
+            return NotImplemented
+        return self._when > other._when
+
+    def __ge__(self, other: object) -> bool:
+        """Due later, or equal."""
+        if not isinstance(other, asyncio.TimerHandle):
+            return NotImplemented
+        return self._when > other._when or self == other
+
+
+_DEBUG_FORMAT = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+
+
+def _describe(handle: Handle) -> str:
+    args = handle._args or ()
+    if _DEBUG_FORMAT:  # newer versions show the arguments in debug mode only
+        return format_helpers._format_callback_source(
+            handle._callback, args, debug=handle._loop._debug
+        )
+    return format_helpers._format_callback_source(handle._callback, args)
+
+
+def make_handle(
+    loop: LoopCore, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
+) -> Handle:
+    """Make a handle; a context of None copies the caller's."""
+    if loop._spare_handles:
+        handle: Handle = loop._spare_handles.pop()
+    else:
+        handle = Handle.__new__(Handle)
+    _fill(handle, loop, callback, args, context)
+    return handle
+
+
+def make_timer(
+    loop: LoopCore,
+    when: float,
+    callback: Callable[..., Any],
+    args: tuple[Any, ...],
+    context: Context | None,
+) -> TimerHandle:
+    """Make a timer handle that is due at `when`; the caller puts it into the heap."""
+    if loop._spare_timers:
+        handle: TimerHandle = loop._spare_timers.pop()
+    else:
+        handle = TimerHandle.__new__(TimerHandle)
+    _fill(handle, loop, callback, args, context)
+    handle._when = when
+    return handle
+
+
+def _fill(
+    handle: Handle,
+    loop: LoopCore,
+    callback: Callable[..., Any],
+    args: tuple[Any, ...],
+    context: Context | None,
+) -> None:
+    # Not in __init__: a call through the type would pack and unpack these arguments once more.
+    handle._loop = loop
+    handle._callback = callback
+    handle._args = args
+    handle._context = native.copy_context() if context is None else context
+    handle._cancelled = False
+    handle._repr = None
+    handle._source_traceback = None
+    handle.scheduled = False
+    handle.dead = False
+    if loop._debug:
+        handle._source_traceback = _origin()
+
+
+_SCHEDULERS = frozenset({"noria.loop.core", __name__})
+
+
+def _origin() -> Any:
+    """Give the stack of whoever schedules: compiled schedulers have no frame, interpreted do."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") in _SCHEDULERS:
+        frame = frame.f_back
+    return format_helpers.extract_stack(frame)

@@ -1,0 +1,9 @@
+cpdef object call_in_context(object context, object function, tuple args)
+cpdef object call_one_in_context(object context, object function, object argument)
+cpdef object call_method_in_context(object context, object owner, str name, object argument)
+cpdef object try_in_context(object context, object function, tuple args)
+cpdef object try_method_in_context(object context, object owner, str name, object argument)
+cpdef object call_keywords(object function, dict keywords)
+cpdef bint is_sole(object thing) noexcept
+cpdef int check_signals() except -1
+cpdef object copy_context()

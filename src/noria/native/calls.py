@@ -1,0 +1,59 @@
+"""Calls into user code and the interpreter, interpreted twin of calls.pyx."""
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+__all__ = ["call_in_context",
+    "call_keywords", "call_method_in_context", "call_one_in_context", "check_signals", "is_sole", "try_in_context", "try_method_in_context", "copy_context"]
+
+
+def call_in_context(context: Context, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Call ``function(*args)`` inside a context and return its result."""
+    return context.run(function, *args)
+
+
+def call_one_in_context(context: Context, function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call ``function(argument)`` inside a context and return its result."""
+    return context.run(function, argument)
+
+
+def call_method_in_context(context: Context, owner: Any, name: str, argument: Any) -> Any:
+    """Call ``owner.name(argument)`` inside a context and return its result."""
+    return context.run(getattr(owner, name), argument)
+
+
+def try_in_context(
+    context: Context, function: Callable[..., Any], args: tuple[Any, ...]
+) -> BaseException | None:
+    """Call ``function(*args)`` inside a context; the exception it raised, or None."""
+    try:
+        context.run(function, *args)
+    except BaseException as exc:
+        return exc
+    return None
+
+
+def try_method_in_context(
+    context: Context, owner: Any, name: str, argument: Any
+) -> BaseException | None:
+    """Call ``owner.name(argument)`` inside a context; the exception it raised, or None."""
+    try:
+        context.run(getattr(owner, name), argument)
+    except BaseException as exc:
+        return exc
+    return None
+
+
+def call_keywords(function: Callable[..., Any], keywords: dict[str, Any]) -> Any:
+    """Call ``function(**keywords)``."""
+    return function(**keywords)
+
+
+def is_sole(thing: Any) -> bool:
+    """Whether the caller's variable is the only reference to an object; unknown here."""
+    return False
+
+
+def check_signals() -> None:
+    """Run pending Python signal handlers; the interpreter does that by itself here."""

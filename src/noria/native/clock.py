@@ -1,0 +1,21 @@
+"""The monotonic clock, interpreted twin of clock.pyx."""
+
+import math
+from time import monotonic_ns
+
+__all__ = ["NEVER_NS", "deadline_ns", "monotonic_ns"]
+
+NEVER_NS = 2**63 - 1
+"""A deadline that is never reached."""
+
+
+def deadline_ns(when: float) -> int:
+    """Convert seconds to the least count of nanoseconds that is not earlier."""
+    if not when < NEVER_NS / 1e9:
+        return NEVER_NS  # also infinity and not-a-number
+    if when < -NEVER_NS / 1e9:
+        return -NEVER_NS
+    nanoseconds = math.floor(when * 1e9)
+    while nanoseconds / 1e9 < when:
+        nanoseconds += 1
+    return nanoseconds

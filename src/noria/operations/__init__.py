@@ -1,0 +1,5 @@
+"""Verbs: one decorated function is one operation, in its blocking form."""
+
+from noria.operations import files, sockets
+
+__all__ = ["files", "sockets"]

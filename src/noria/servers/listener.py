@@ -1,0 +1,171 @@
+"""Listener: accepts the connections of one listening socket.
+
+One multishot accept is in flight. The engine takes a bounded number of connections per turn; when the
+process or the machine is out of descriptors or memory, the listener rests for ACCEPT_RETRY_SECONDS
+instead of spinning on a socket that stays readable. A connection that was given up before it was
+accepted is passed over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from asyncio import trsock
+from typing import TYPE_CHECKING, Any
+
+from noria.core import codes
+from noria.core.descriptor import Descriptor
+from noria.core.operation import IN_FLIGHT, Operation
+from noria.errors import from_result
+from noria.limits import ACCEPT_RETRY_SECONDS
+from noria.native import calls
+from noria.transports.stream import StreamTransport
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
+
+    from noria.loop.core import LoopCore
+    from noria.loop.handles import Handle
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class AcceptOperation(Operation):
+    """The accept of one listener."""
+
+    __slots__ = ("listener",)
+
+    def __init__(self, listener: Listener, descriptor: Descriptor) -> None:
+        Operation.__init__(self, codes.ACCEPT, descriptor.fd, descriptor.sock)
+        self.listener: Listener | None = listener
+        self.descriptor = descriptor
+        self.multishot = True
+        self.expectant = True
+
+    def deliver(self, result: int, flags: int, data: Any) -> None:
+        """Make a transport of a new connection, or take the end of accepting."""
+        listener = self.listener
+        if listener is None:
+            self.discard(result, data)
+        elif result >= 0:
+            listener._on_connection(data)
+        elif result != -errno.ECANCELED:
+            listener._on_failure(result)
+
+    def discard(self, result: int, data: Any) -> None:
+        """Close a connection that came too late for anybody."""
+        if result < 0 or data is None:
+            return
+        number, sock, _ = data
+        if sock is None:
+            os.close(number)
+        else:
+            sock.close()
+
+
+class Listener:
+    """Accepts on one socket until closed.
+
+    Args:
+        loop: the loop.
+        sock: a listening, non-blocking socket; closed with the listener.
+        protocol_factory: makes the protocol of each connection.
+        server: the server it accepts for.
+    """
+
+    def __init__(
+        self,
+        loop: LoopCore,
+        sock: socket.socket,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        server: Any,
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._protocol_factory = protocol_factory
+        self._server = server
+        self._context = calls.copy_context()
+        self._retry: Handle | None = None
+        self._descriptor = Descriptor(sock.fileno(), sock)
+        self._accept = AcceptOperation(self, self._descriptor)
+
+    def start(self) -> None:
+        """Begin to accept.
+
+        Raises:
+            OSError: the engine cannot watch the socket.
+        """
+        self._retry = None
+        if self._loop.submit_operation(self._accept):
+            raise from_result(self._accept.result, "accept", self._descriptor.fd)
+
+    def close(self) -> None:
+        """Stop accepting and close the socket. Idempotent."""
+        self._accept.listener = None
+        if self._retry is not None:
+            self._retry.cancel()
+        if not self._descriptor.closing:
+            if self._accept.state == IN_FLIGHT:
+                self._loop.cancel_operation(self._accept)
+            self._loop.forget(self._descriptor.fd)
+            self._descriptor.close()
+
+    def __del__(self) -> None:
+        """Leave the socket of a server that nobody closed to the collector, as asyncio does."""
+        descriptor: Descriptor | None = getattr(self, "_descriptor", None)
+        if descriptor is not None:
+            descriptor.abandon()
+
+    def _on_connection(self, accepted: tuple[int, socket.socket | None, Any]) -> None:
+        number, sock, peer = accepted
+        descriptor = Descriptor(number, sock)
+        context = self._context.copy()
+        protocol = transport = None
+        try:
+            protocol = calls.call_in_context(context, self._protocol_factory, ())
+            transport = StreamTransport(
+                self._loop, descriptor, protocol, peer, None, self._server, context
+            )
+        except BaseException as exc:
+            descriptor.close()
+            if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+                raise
+            self._report(exc, protocol)
+            return
+        transport._start()
+
+    def _report(self, exc: BaseException, protocol: asyncio.BaseProtocol | None) -> None:
+        if not self._loop.get_debug():
+            return  # asyncio is silent here as well
+        context: dict[str, Any] = {
+            "message": "Error on transport creation for incoming connection",
+            "exception": exc,
+        }
+        if protocol is not None:
+            context["protocol"] = protocol
+        self._loop.call_exception_handler(context)
+
+    def _on_failure(self, result: int) -> None:
+        if result == -errno.ECONNABORTED:
+            self._retry = self._loop.call_soon(self.start)
+            return
+        exc = from_result(result, "accept", self._descriptor.fd)
+        if -result not in _EXHAUSTED:
+            self._loop.call_exception_handler(
+                {
+                    "message": "socket.accept() failed; the listener goes on",
+                    "exception": exc,
+                    "socket": trsock.TransportSocket(self._sock),
+                }
+            )
+        else:
+            self._loop.call_exception_handler(
+                {
+                    "message": "socket.accept() out of system resource",
+                    "exception": exc,
+                    "socket": trsock.TransportSocket(self._sock),
+                }
+            )
+        self._retry = self._loop.call_later(ACCEPT_RETRY_SECONDS, self.start)

@@ -1,0 +1,60 @@
+"""Server: asyncio's own, with noria's listeners beneath it.
+
+The states, waiting and closing of a server differ between Python versions and are plain Python that
+runs once per server, so asyncio's class is inherited; only the book-keeping of connections is added
+where a version lacks it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+
+class Server(asyncio.Server):
+    """A server on one or several listening sockets.
+
+    Args:
+        loop: the loop.
+        sockets: listening sockets, owned by the server from now on.
+        protocol_factory: makes the protocol of each connection.
+        backlog: length of the kernel's queue of new connections.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        sockets: list[socket.socket],
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        backlog: int,
+    ) -> None:
+        super().__init__(loop, sockets, protocol_factory, None, backlog, None, None)  # type: ignore[call-arg]
+        if sys.version_info < (3, 13):
+            # Weak, so that an abandoned transport can still be found out.
+            self._clients: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    if sys.version_info < (3, 13):
+
+        def _attach(self, transport: Any) -> None:
+            self._clients.add(transport)
+            super()._attach()  # type: ignore[misc]
+
+        def _detach(self, transport: Any) -> None:
+            self._clients.discard(transport)
+            super()._detach()  # type: ignore[misc]
+
+        def close_clients(self) -> None:
+            """Close all connections that the server has accepted."""
+            for transport in list(self._clients):
+                transport.close()
+
+        def abort_clients(self) -> None:
+            """Close them at once, without sending what they have buffered."""
+            for transport in list(self._clients):
+                transport.abort()

@@ -1,0 +1,1 @@
+"""asyncio transports, one family for all engines."""

@@ -1,0 +1,16 @@
+cimport cython
+
+
+@cython.final
+cdef class WriteFlow:
+    cdef object _chunks
+    cdef public Py_ssize_t size
+    cdef public Py_ssize_t offset
+    cdef public Py_ssize_t high
+    cdef public Py_ssize_t low
+    cdef public bint paused
+
+    cpdef object add(self, bytes chunk, Py_ssize_t start)
+    cpdef list vector(self)
+    cpdef object consume(self, Py_ssize_t sent)
+    cpdef object clear(self)

@@ -1,0 +1,79 @@
+"""Write buffering and water marks, once for all transports.
+
+Made only when something has to wait or somebody sets limits, so an idle connection has none.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Any
+
+from noria.limits import SEND_VECTOR_MAX, WRITE_HIGH_WATER_BYTES
+
+
+class WriteFlow:
+    """Chunks that wait to be sent, and the marks between which the protocol is paused.
+
+    Attributes:
+        size: bytes that wait.
+        offset: bytes of the first chunk that are sent already.
+        high: the protocol is paused above it, in bytes.
+        low: it is resumed at or below it, in bytes.
+        paused: `pause_writing` was called and `resume_writing` was not yet.
+    """
+
+    __slots__ = ("_chunks", "high", "low", "offset", "paused", "size")
+
+    def __init__(self) -> None:
+        self._chunks: deque[Any] = deque()
+        self.size = 0
+        self.offset = 0
+        self.high: int = WRITE_HIGH_WATER_BYTES
+        self.low: int = WRITE_HIGH_WATER_BYTES // 4
+        self.paused = False
+
+    def set_limits(self, high: int | None, low: int | None) -> None:
+        """Set the water marks as `asyncio.WriteTransport.set_write_buffer_limits` defines them.
+
+        Raises:
+            ValueError: not high >= low >= 0.
+        """
+        if high is None:
+            high = WRITE_HIGH_WATER_BYTES if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.high = high
+        self.low = low
+
+    def add(self, chunk: bytes, start: int) -> None:
+        """Append a chunk of which `start` bytes need no sending; only the first may have any."""
+        if self.size == 0:
+            self.offset = start
+        self._chunks.append(chunk)
+        self.size += len(chunk) - start
+
+    def vector(self) -> list[Any]:
+        """Give the chunks of the next send."""
+        return list(islice(self._chunks, SEND_VECTOR_MAX))
+
+    def consume(self, sent: int) -> None:
+        """Drop bytes that the kernel has taken."""
+        self.size -= sent
+        sent += self.offset
+        chunks = self._chunks
+        while chunks:
+            length = len(chunks[0])
+            if sent < length:
+                break
+            sent -= length
+            chunks.popleft()
+        self.offset = sent if chunks else 0
+
+    def clear(self) -> None:
+        """Drop everything unsent."""
+        self._chunks.clear()
+        self.size = 0
+        self.offset = 0

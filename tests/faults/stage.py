@@ -1,0 +1,138 @@
+"""A stage for each operation of the catalog: what it needs, and how it becomes ready."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from noria.core import codes
+from tests.driver import Driver, Owned, Recorded, close_accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Stage:
+    """The descriptors that one operation acts on."""
+
+    def __init__(self, driver: Driver, code: int) -> None:
+        self.driver = driver
+        self.code = code
+        self.closing = contextlib.ExitStack()
+        self.owned: Owned | None = None
+        self.fd = -1
+        self.attributes: dict[str, Any] = {}
+        self.make_ready: Callable[[], object] = lambda: None
+        self._operations: list[Recorded] = []
+        KINDS[code](self)
+
+    def operation(self, **attributes: Any) -> Recorded:
+        """A new operation on this stage."""
+        given = self.attributes | attributes
+        if self.owned is not None:
+            op = self.owned.operation(self.code, **given)
+        else:
+            op = Recorded(self.code, self.fd)
+            for name, value in given.items():
+                setattr(op, name, value)
+        self._operations.append(op)
+        return op
+
+    @property
+    def leases(self) -> int:
+        """Operations that hold the descriptor."""
+        return 0 if self.owned is None else self.owned.descriptor.leases
+
+    def close(self) -> None:
+        """Take everything down."""
+        for op in self._operations:
+            for event in op.events:
+                if op.code == codes.ACCEPT and event.data is not None:
+                    close_accepted(event.data)
+        if self.owned is not None:
+            self.owned.close()
+        self.closing.close()
+
+    def own(self, sock: socket.socket) -> None:
+        """Act on this socket."""
+        self.owned = Owned(self.driver, sock)
+        self.fd = sock.fileno()
+
+
+def pair_to_read(stage: Stage) -> None:
+    left, right = socket.socketpair()
+    stage.closing.enter_context(right)
+    stage.own(left)
+    stage.make_ready = lambda: right.send(b"data")
+    stage.attributes = {"size": 100}
+    if stage.code == codes.RECEIVE_INTO:
+        stage.attributes["buffer"] = memoryview(bytearray(100))
+
+
+def pair_to_write(stage: Stage) -> None:
+    left, right = socket.socketpair()
+    stage.closing.enter_context(right)
+    stage.own(left)
+    data = b"data"
+    stage.attributes = {"buffer": [data] if stage.code == codes.SEND_VECTOR else data}
+
+
+def datagrams(stage: Stage) -> None:
+    left, right = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
+    stage.closing.enter_context(right)
+    for sock in (left, right):
+        sock.bind(("127.0.0.1", 0))
+    stage.own(left)
+    name = left.getsockname()
+    stage.make_ready = lambda: right.sendto(b"data", name)
+    stage.attributes = {"size": 100, "address": right.getsockname(), "buffer": bytearray(100)}
+
+
+def listening(stage: Stage) -> None:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(10)
+    stage.own(sock)
+    name = sock.getsockname()
+    stage.make_ready = lambda: stage.closing.enter_context(socket.create_connection(name))
+
+
+def connecting(stage: Stage) -> None:
+    listener = stage.closing.enter_context(socket.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(10)
+    sock = socket.socket()
+    stage.own(sock)
+    address = listener.getsockname()
+    stage.attributes = {"address": address}
+    # An attempt that was only scripted has not begun to connect.
+    stage.make_ready = lambda: sock.connect_ex(address)
+
+
+def file(stage: Stage) -> None:
+    opened = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the stage
+    stage.fd = stage.closing.enter_context(opened).fileno()
+    stage.attributes = {"size": 10}
+    if stage.code == codes.WRITE_AT:
+        stage.attributes["buffer"] = b"data"
+
+
+KINDS: dict[int, Callable[[Stage], None]] = {
+    codes.ACCEPT: listening,
+    codes.CONNECT: connecting,
+    codes.RECEIVE: pair_to_read,
+    codes.RECEIVE_INTO: pair_to_read,
+    codes.RECEIVE_FROM: datagrams,
+    codes.RECEIVE_FROM_INTO: datagrams,
+    codes.SEND: pair_to_write,
+    codes.SEND_VECTOR: pair_to_write,
+    codes.SEND_TO: datagrams,
+    codes.WAIT_READABLE: pair_to_read,
+    codes.WAIT_WRITABLE: pair_to_write,
+    codes.READ_AT: file,
+    codes.WRITE_AT: file,
+    codes.FSYNC: file,
+}
+"""How each operation is staged; a row of the catalog that is missing here fails a test."""

@@ -1,0 +1,205 @@
+"""The jobs run from start to end, small, on asyncio and the bare server; nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the lab runs on Linux", allow_module_level=True)
+pytest.importorskip("noria.lab._client", reason="not built")
+
+from noria.lab import adapters
+from noria.lab.errors import LabError
+from noria.lab.jobs import c10k, idle, micro, rows
+from noria.lab.measure import choose_cores
+from noria.lab.processes import ClientProcess, ServerProcess
+from noria.lab.scenarios import SCENARIOS
+from noria.lab.stage import Silence, Stage, connect, must_connect
+
+SILENCE = Silence()
+CORES = choose_cores()
+
+
+def children() -> set[int]:
+    """Process ids of this process's children, zombies included."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Any:
+    before, affinity = children(), os.sched_getaffinity(0)
+    yield
+    assert children() <= before, "child processes were left behind"
+    assert os.sched_getaffinity(0) == affinity
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (c10k, idle):
+        monkeypatch.setattr(module, "WARM_S", 0.02)
+        monkeypatch.setattr(module, "WARM_CLIENTS", 5)
+    monkeypatch.setattr(c10k, "ROUND_MIN_S", 0.02)
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenarios_echo_and_end(scenario: str, unix: bool) -> None:
+    with Stage(CORES, SILENCE) as stage:
+        server = stage.server("asyncio", scenario, unix=unix)
+        client = stage.client()
+        contestant = stage.contestant("asyncio", server, client, 5, size_max=300_000)
+        must_connect(contestant, 5)
+        for size in (1, 64, 300_000):
+            done = client.ask("echo", contestant.key, seconds=5.0, size=size, requests_max=3)
+            assert (done["requests"], done["failures"]) == (15, {})
+        ended = client.ask("disconnect", contestant.key)
+        assert (ended["connections"], ended["failures"]) == (5, {})
+        assert client.progress().answered == 5 + 45
+
+
+def test_rows() -> None:
+    options = rows.RowOptions(
+        sizes=(1, 2048),
+        connections=(5,),
+        contenders=("asyncio",),
+        against=("c-epoll",),
+        pairs=2,
+        round_s=0.03,
+        generations=2,
+    )
+    document = rows.run(options, SILENCE).as_json()
+    assert [(row["size"], row["connections"]) for row in document["rows"]] == [(1, 5), (2048, 5)]
+    for row in document["rows"]:
+        assert [one["contender"] for one in row["contenders"]] == [
+            "asyncio",
+            "asyncio (itself)",
+            "c-epoll",
+        ]
+        assert all(one["rounds"] == 2 and one["requests"] > 0 for one in row["contenders"])
+        assert all(one["failures"] == {} for one in row["contenders"])
+        assert all(0 < one["cpu_us"] < 10_000 for one in row["contenders"])
+        assert [one["pairs"] for one in row["comparisons"]] == [2, 2]
+    assert "a first look" in document["notes"][-1]
+
+
+def test_c10k_alone() -> None:
+    options = c10k.C10kOptions(clients=30, contenders=("asyncio",), seconds=0.05, idle_s=0.05)
+    (row,) = c10k.run(options, SILENCE).rows
+    (one,) = row["contenders"]
+    assert (row["clients"], one["held"], one["good_runs"]) == (30, 30, 1)
+    assert one["failures"] == {}
+    assert one["descriptors_left"] == 0
+    assert one["runs"][0]["ended"] == 30
+    assert row["comparisons"] == []
+
+
+def test_c10k_against_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c10k, "PAIRS_MIN", 3)
+    options = c10k.C10kOptions(
+        clients=20, active=5, contenders=("asyncio",), against=("c-epoll",), seconds=0.1, runs=2
+    )
+    options.idle_s = 0.02
+    (row,) = c10k.run(options, SILENCE).rows
+    assert [one["contender"] for one in row["contenders"]][::2] == ["asyncio", "c-epoll"]
+    assert [one["pairs"] for one in row["comparisons"]] == [4, 4]
+    assert all(one["good_runs"] == 2 for one in row["contenders"])
+
+
+def test_fewer_descriptors_mean_fewer_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noria.lab.stage.clients_allowed", lambda wanted: min(wanted, 12))
+    options = c10k.C10kOptions(clients=30, contenders=("c-epoll",), seconds=0.05, idle_s=0.02)
+    document = c10k.run(options, SILENCE)
+    assert document.rows[0]["contenders"][0]["held"] == 12
+    assert "allows 12" in document.notes[0]
+
+
+def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "ACTIVE", 5)
+    options = idle.IdleOptions(
+        clients=40,
+        contenders=("asyncio",),
+        against=("c-epoll",),
+        seconds=0.05,
+        pairs=1,
+        round_s=0.02,
+        bursts=1,
+    )
+    (row,) = idle.run(options, SILENCE).rows
+    assert (row["clients"], row["active"]) == (40, 5)
+    for one in row["contenders"]:
+        assert one["burst_answered"] == 40
+        assert one["failures"] == {}
+        assert one["idle_ratio"] > 0
+    assert "resident_bytes_streams" in row["contenders"][0]
+
+
+def test_micro(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = micro.MicroOptions(
+        benches=("create_task", "timer_lateness"), contenders=("asyncio",), against=(), pairs=1
+    )
+    tasks, late = micro.run(options, SILENCE).rows
+    assert tasks["contenders"][0]["rate_per_s"] > 1000
+    assert late["contenders"][0]["timers"] == 20
+    assert late["contenders"][0]["early"] == 0
+
+
+def test_unknown_and_absent_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LabError, match="unknown contender 'twisted'; there are noria"):
+        rows.run(rows.RowOptions(contenders=("twisted",)), SILENCE)
+    with pytest.raises(LabError, match="no event loop"):
+        micro.run(micro.MicroOptions(contenders=("c-epoll",)), SILENCE)
+    with pytest.raises(LabError, match="unknown benchmark"):
+        micro.run(micro.MicroOptions(benches=("x",)), SILENCE)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "pip install uvloop" in str(adapters.missing("uvloop"))
+    options = c10k.C10kOptions(
+        clients=5, contenders=("c-epoll",), against=("uvloop",), seconds=0.05, idle_s=0.01
+    )
+    assert "uvloop left out" in c10k.run(options, SILENCE).notes[0]
+
+
+def test_a_server_that_does_not_come_up_says_why() -> None:
+    with pytest.raises(LabError, match="asyncio takes no option"):
+        ServerProcess("asyncio:fast", "echo", CORES.server)
+
+
+def test_a_server_that_dies_is_noticed() -> None:
+    with Stage(CORES, SILENCE) as stage:
+        server = stage.server("asyncio", "echo")
+        contestant = stage.contestant("asyncio", server, stage.client(), 2)
+        must_connect(contestant, 2)
+        server.process.kill()
+        server.process.wait()
+        done = contestant.client.ask("echo", contestant.key, seconds=1.0, requests_max=1)
+        assert done["alive"] == 0
+        assert sum(done["failures"].values()) >= 1 or done["requests"] == 0
+        assert connect(contestant, 1)["failures"] == {"ECONNREFUSED": 1}
+        with pytest.raises(LabError, match="0 of 1 clients"):
+            must_connect(contestant, 1)
+
+
+def test_a_child_that_says_nothing_is_given_up_and_ended() -> None:
+    with ClientProcess(CORES.client) as client:
+        start = time.monotonic()
+        with pytest.raises(LabError, match=r"still running\) said nothing for 0.1 s"):
+            client.receive(0.1)
+        assert time.monotonic() - start < 5
+
+
+def test_wrong_commands_do_not_end_the_load_generator() -> None:
+    with ClientProcess(CORES.client) as client:
+        for operation in ("echo", "open", "dance"):
+            with pytest.raises(LabError, match=f"could not {operation}"):
+                client.ask(operation, "nobody")
+        assert client.progress().alive == 0

@@ -1,0 +1,275 @@
+"""Tables tell the truth: losses, noise and failures are in them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from noria.cli import lab
+from noria.lab import report
+from noria.lab.compare import TWIN
+from noria.lab.errors import LabError
+from noria.lab.tables import failures, microseconds, number, ratio, size, tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = {
+    "processor": "P",
+    "cpus": 2,
+    "kernel": "6",
+    "python": "3.13",
+    "server_core": 1,
+    "client_core": 0,
+    "server_core_siblings": "0-1",
+}
+
+
+def summary(contender: str, **changes: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "contender": contender,
+        "facts": {"version": "1"},
+        "cpu_us": 4.0,
+        "user_us": 1.0,
+        "kernel_us": 3.0,
+        "requests_per_s": 250_000.0,
+        "p50_ns": 200_000,
+        "p99_ns": 300_000,
+        "p999_ns": None,
+        "failures": {},
+        "busy_share": 1.0,
+        "disturbed_share": 0.0,
+        "client_sleeps": 0,
+    }
+    return made | changes
+
+
+def comparison(base: str, other: str, winner: str, **changes: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "base": base,
+        "other": other,
+        "pairs": 15,
+        "ratio": 0.9,
+        "ratio_q1": 0.89,
+        "ratio_q3": 0.91,
+        "noise_floor": 0.02,
+        "winner": winner,
+    }
+    return made | changes
+
+
+def document(job: str, **row: Any) -> dict[str, Any]:
+    options = {"contenders": ["noria"]}
+    return {"job": job, "host": HOST, "options": options, "notes": ["a note"], "rows": [row]}
+
+
+def echo_document(**changes: Any) -> dict[str, Any]:
+    return document(
+        "echo",
+        size=1024,
+        connections=50,
+        contenders=[summary("noria", **changes), summary("uvloop")],
+        comparisons=[
+            comparison("noria", "noria" + TWIN, "equal"),
+            comparison("noria", "uvloop", "uvloop"),
+            comparison("noria", "asyncio", "noria"),
+            comparison("noria", "c-epoll", "equal"),
+        ],
+    )
+
+
+def test_who_lost_is_said_aloud() -> None:
+    verdicts = [row[-1] for row in tables(echo_document())[1].rows]
+    assert verdicts == ["(noise floor)", "**noria loses** to uvloop", "noria wins", "equal"]
+
+
+def test_doubts_are_listed() -> None:
+    table = tables(echo_document(failures={"ECONNRESET": 2}, disturbed_share=0.3, client_sleeps=4))[
+        0
+    ]
+    assert len(table.remarks) == 3
+    assert "FAILED: 2 ECONNRESET" in table.remarks[0]
+    assert "30 %" in table.remarks[1]
+    assert "slept 4 times" in table.remarks[2]
+    waited = tables(echo_document(busy_share=0.4))[0].remarks
+    assert "limited by the clients" in waited[0]
+    assert tables(echo_document())[0].remarks == []
+
+
+def c10k_document(good: int = 1) -> dict[str, Any]:
+    one = summary(
+        "noria",
+        held=10_000,
+        first_answer_worst_ns=25_000_000,
+        connects_per_s=40_000.0,
+        resident_bytes=812.3,
+        idle_wakeups_per_s=0.0,
+        descriptors_left=0,
+        runs=[{}] * 2,
+        good_runs=good,
+    )
+    return document(
+        "c10k", clients=10_000, active=10_000, size=64, contenders=[one], comparisons=[]
+    )
+
+
+def test_the_main_job_is_one_table() -> None:
+    (table,) = tables(c10k_document())
+    cells = dict(table.rows)
+    assert cells["connections held"] == "10,000"
+    assert cells["time to first answer, worst"] == "25 ms"
+    assert cells["resident bytes per idle connection"] == "812"
+    assert cells["good runs"] == "1 of 2"
+    assert cells["CPU µs/request (user + kernel)"] == "4.00 (1.00 + 3.00)"
+
+
+def test_failures_decide_the_exit_code_but_not_those_of_rivals() -> None:
+    assert not report.failed(echo_document())
+    assert report.failed(echo_document(failures={"x": 1}))
+    assert report.failed(c10k_document(good=1))
+    assert not report.failed(c10k_document(good=2))
+    rival = echo_document()
+    rival["rows"][0]["contenders"][1]["failures"] = {"x": 1}
+    assert not report.failed(rival)
+
+
+def micro_document() -> dict[str, Any]:
+    made = document(
+        "micro",
+        bench="call_soon",
+        contenders=[{"contender": "noria", "facts": {}, "rate_per_s": 2.5e6}],
+        comparisons=[comparison("noria", "uvloop", "noria", ratio=1.7)],
+    )
+    late = {"late_p50_ns": 60_000.0, "late_p99_ns": 90_000.0, "early": 0, "timers": 300}
+    made["rows"].append(
+        {
+            "bench": "timer_lateness",
+            "contenders": [{"contender": "noria", "facts": {}} | late],
+            "comparisons": [],
+        }
+    )
+    return made
+
+
+def test_markdown_has_all_tables() -> None:
+    text = report.markdown(micro_document())
+    assert "| call_soon | 2.50 M |" in text
+    assert "| noria | 60 µs | 90 µs | 0 | 300 |" in text
+    assert "- note: a note" in text
+    assert "both are threads of one physical core" in text
+    assert "**noria loses** to uvloop" in report.markdown(echo_document())
+
+
+def test_results_are_saved(tmp_path: Path) -> None:
+    json_path, markdown_path = tmp_path / "r.json", tmp_path / "r.md"
+    report.save(echo_document(), json_path, markdown_path)
+    assert json.loads(json_path.read_text()) == echo_document()
+    assert markdown_path.read_text() == report.markdown(echo_document())
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert [microseconds(one) for one in (None, 950.0, 12_345, 12e6, 2.5e9)] == [
+        "-",
+        "0.95 µs",
+        "12.3 µs",
+        "12 ms",
+        "2.5 s",
+    ]
+    assert [number(one) for one in (0, 3.14159, 812, 9999, 25_300, 2.5e6)] == [
+        "0",
+        "3.14",
+        "812",
+        "9,999",
+        "25.3 k",
+        "2.50 M",
+    ]
+    assert [size(one) for one in (64, 1000, 1024, 102_400)] == [
+        "64 B",
+        "1000 B",
+        "1 KiB",
+        "100 KiB",
+    ]
+    assert failures({}) == "0"
+    assert ratio(comparison("a", "b", "a")) == "0.900 (0.890..0.910)"
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    lab.register(parser.add_subparsers(required=True))
+    return parser.parse_args(["lab", *arguments])
+
+
+@pytest.mark.parametrize("job", ["c10k", "echo", "streams", "sock", "micro", "idle"])
+def test_every_job_has_options_and_defaults(job: str) -> None:
+    namespace = parse(job, "--against", "asyncio", "--server-core", "1")
+    module = importlib.import_module(lab.JOBS[namespace.job])
+    options = lab._options(module, namespace)
+    assert options.against == ("asyncio",)
+    assert options.contenders == ("noria",)
+    assert options == type(options)(
+        **{
+            "against": ("asyncio",),
+            "server_core": 1,
+            **({"scenario": job} if namespace.job == "rows" else {}),
+        }
+    )
+
+
+def test_engines_are_short_for_contenders() -> None:
+    module = importlib.import_module(lab.JOBS["c10k"])
+    options = lab._options(module, parse("c10k", "--engine", "epoll,poll", "--clients", "5"))
+    assert options.contenders == ("noria:epoll", "noria:poll")
+    assert options.clients == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("c10k", "--clients", "0"),
+        ("echo", "--sizes", "64,x"),
+        ("echo", "--round-s", "-1"),
+        ("idle", "--seconds", "nan"),
+        ("unknown",),
+        (),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(*arguments)
+    assert "usage" in capsys.readouterr().err
+
+
+def test_a_saved_result_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(echo_document()))
+    namespace = parse("show", str(path), "--markdown")
+    assert namespace.run(namespace) == 0
+    assert "1 KiB, 50 connections" in capsys.readouterr().out
+    path.write_text("{}")
+    assert namespace.run(namespace) == 2
+    assert "is not a saved result" in capsys.readouterr().err
+
+
+def test_a_result_is_shown_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "160")
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(c10k_document(2)))
+    namespace = parse("show", str(path))
+    assert namespace.run(namespace) == 0
+    shown = capsys.readouterr().out
+    assert "10,000 clients on one thread" in shown
+    assert "25 ms" in shown
+
+
+def test_without_rich_the_lab_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with pytest.raises(LabError, match=r"pip install noria\[lab\]"):
+        report.print_document(echo_document())

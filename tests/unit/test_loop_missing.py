@@ -1,0 +1,75 @@
+"""What the loop does not offer yet is refused by name, with NotImplementedError."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    import noria
+
+MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
+    "create_datagram_endpoint": (
+        lambda loop: loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+        ),
+        "datagram",
+    ),
+    "connect_read_pipe": (lambda loop: loop.connect_read_pipe(asyncio.Protocol, None), "pipes"),
+    "connect_write_pipe": (lambda loop: loop.connect_write_pipe(asyncio.Protocol, None), "pipes"),
+    "subprocess_exec": (
+        lambda loop: loop.subprocess_exec(asyncio.SubprocessProtocol, "true"),
+        "subprocess",
+    ),
+    "subprocess_shell": (
+        lambda loop: loop.subprocess_shell(asyncio.SubprocessProtocol, "true"),
+        "subprocess",
+    ),
+    "start_tls": (lambda loop: loop.start_tls(None, asyncio.Protocol(), None), "TLS"),
+    "sendfile": (lambda loop: loop.sendfile(None, None), "sendfile"),
+    "sock_sendfile": (lambda loop: loop.sock_sendfile(None, None), "sendfile"),
+    "create_connection with ssl": (
+        lambda loop: loop.create_connection(asyncio.Protocol, "127.0.0.1", 1, ssl=True),
+        "TLS",
+    ),
+    "create_server with ssl": (
+        lambda loop: loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=object()),
+        "TLS",
+    ),
+    "connect_accepted_socket with ssl": (
+        lambda loop: loop.connect_accepted_socket(asyncio.Protocol, socket.socket(), ssl=object()),
+        "TLS",
+    ),
+}
+
+
+@pytest.mark.parametrize("method", MISSING)
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_it_is_refused_by_name(loop: noria.Loop, method: str) -> None:
+    call, name = MISSING[method]
+    with pytest.raises(NotImplementedError, match=name):
+        loop.run_until_complete(call(loop))
+
+
+def test_nothing_of_the_abstract_loop_is_left_out(loop: noria.Loop) -> None:
+    """What is not there at all would raise a bare NotImplementedError."""
+    names = {name for name in vars(asyncio.AbstractEventLoop) if not name.startswith("_")}
+    inherited = {
+        name
+        for name in names
+        if getattr(type(loop), name) is getattr(asyncio.AbstractEventLoop, name)
+    }
+    assert inherited == set()
+
+
+def test_high_level_users_get_the_same_answer(loop: noria.Loop) -> None:
+    async def run_a_program() -> None:
+        await asyncio.create_subprocess_exec("true")
+
+    with pytest.raises(NotImplementedError, match="subprocess"):
+        loop.run_until_complete(run_a_program())
