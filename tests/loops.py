@@ -1,8 +1,8 @@
 """Loops and connections for the tests of the upper rooms.
 
-`loop` is noria's on every engine that can run here; `both` is the same and asyncio's own besides, so that
-a test of what asyncio specifies is held against asyncio. An unexpected report to the exception
-handler fails a test: who expects one takes it from `reports`.
+`loop` is noria's on every engine that can run here; `both` is the same and asyncio's own besides,
+so that a test of what asyncio specifies is held against asyncio. An unexpected report to the
+exception handler fails a test: who expects one takes it from `reports`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pytest
 
 import noria
 from noria.engines.registry import ENGINES, engine_class
+from noria.limits import READY_TURNS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
-PATIENCE_SECONDS = float(os.environ.get('H6P', 20.0))
+PATIENCE_SECONDS = 20.0
 HAS_IPV6 = socket.has_ipv6
 
 
@@ -91,6 +92,32 @@ def both(
     yield from serve_loop(open_loop(request.param), reports)
 
 
+Users = tuple[socket.socket, socket.socket]
+"""Two connected non-blocking sockets of the user."""
+
+
+@pytest.fixture
+def users() -> Iterator[Users]:
+    """Such a pair."""
+    left, right = socket.socketpair()
+    yield from lend(left, right)
+
+
+@pytest.fixture
+def tcp_users() -> Iterator[Users]:
+    """Such a pair over TCP."""
+    left, right = tcp_pair()
+    yield from lend(left, right)
+
+
+def lend(left: socket.socket, right: socket.socket) -> Iterator[Users]:
+    """Lend two sockets to a test, and close them."""
+    left.setblocking(False)
+    right.setblocking(False)
+    with left, right:
+        yield left, right
+
+
 def run(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine, with bounded patience."""
     return loop.run_until_complete(asyncio.wait_for(main, PATIENCE_SECONDS))
@@ -105,9 +132,13 @@ async def until(condition: Callable[[], object], what: str = "the condition") ->
 
 
 async def turns(count: int = 5) -> None:
-    """Let the loop look at I/O a few times, waiting each time a little."""
-    for _ in range(count):
-        await asyncio.sleep(0.001)
+    """Let the loop look at I/O at least `count` times, and run what comes of it.
+
+    noria looks after a bounded number of generations of callbacks, asyncio after each.
+    """
+    ours = isinstance(asyncio.get_running_loop(), noria.Loop)
+    for _ in range(count * (READY_TURNS_MAX + 1 if ours else 2) + 1):
+        await asyncio.sleep(0)
 
 
 def run_turns(loop: asyncio.AbstractEventLoop, count: int = 3) -> None:
@@ -281,7 +312,7 @@ def is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
     except OSError as exc:
-        assert exc.errno == errno.EBADF
+        assert exc.errno == errno.EBADF  # noqa: PT017 - checks itself
         return False
     return True
 

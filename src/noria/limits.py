@@ -31,7 +31,7 @@ POLL_EVENTS_MAX: Final = 1024
 """News fetched from the kernel by one wait."""
 
 POLL_TIMEOUT_NS_MAX: Final = 24 * 3600 * 1_000_000_000
-"""Longest single wait; older kernels overflow on more. The loop simply waits again."""
+"""Longest single wait; older kernels overflow on more. The loop waits again."""
 
 SELECT_NUMBER_MAX: Final = 1024
 """Descriptor numbers that select(2) takes, FD_SETSIZE of every Unix that CPython runs on."""

@@ -10,12 +10,12 @@ import pytest
 from noria.engines.registry import ENGINES, engine_class
 from tests.driver import Driver, Owned
 from tests.ledger import Ledger, ledger
-from tests.loops import both, loop, reports
+from tests.loops import both, loop, reports, tcp_users, users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["both", "ledger", "loop", "reports"]
+__all__ = ["both", "ledger", "loop", "reports", "tcp_users", "users"]
 
 
 @pytest.fixture(params=list(ENGINES))

@@ -202,7 +202,7 @@ def test_l4_an_interrupt_in_data_received_loses_no_byte(
         one.peer.send(b" second")
 
     async def finish() -> None:
-        while not all(one.protocol.data == b"first second" for one in wires):
+        while not all(one.protocol.data == b"first second" for one in wires):  # noqa: ASYNC110 - the loop has to turn
             await asyncio.sleep(0)
         await end(*wires)
 
@@ -262,7 +262,7 @@ def finish(loop: asyncio.AbstractEventLoop, condition: Callable[[], bool]) -> No
     """Run on until the condition holds."""
 
     async def main() -> None:
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the loop has to turn
             await asyncio.sleep(0)
 
     run(loop, main())

@@ -50,7 +50,7 @@ def test_a_cancelled_callback_does_not_run(both: asyncio.AbstractEventLoop) -> N
         assert handle.cancelled()
     # One that is cancelled by its predecessor, in the same turn.
     victim: list[asyncio.Handle] = []
-    both.call_soon(lambda: victim[0].cancel())
+    both.call_soon(lambda: victim[0].cancel())  # noqa: PLW0108 - empty as yet
     victim.append(both.call_soon(order.append, 99))
     run_turns(both)
     assert order == [1, 3, 5, 7, 9]
@@ -300,7 +300,7 @@ def test_l7_threads_race_with_close(both: asyncio.AbstractEventLoop) -> None:
         except RuntimeError as exc:
             if "closed" not in str(exc):
                 surprises.append(exc)
-        except BaseException as exc:  # noqa: BLE001 - that is what is looked for
+        except BaseException as exc:
             surprises.append(exc)
 
     threads = [threading.Thread(target=schedule) for _ in range(4)]
@@ -397,7 +397,7 @@ def test_a_closed_loop_refuses(both: asyncio.AbstractEventLoop) -> None:
     ):
         with pytest.raises(RuntimeError, match="Event loop is closed"):
             attempt()
-    future = asyncio.Future(loop=both)
+    future: asyncio.Future[Any] = asyncio.Future(loop=both)
     with pytest.raises(RuntimeError, match="Event loop is closed"):
         both.run_until_complete(future)
     assert both.is_running() is False

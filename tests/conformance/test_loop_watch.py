@@ -16,19 +16,7 @@ from tests.conftest import build_under_test
 from tests.loops import POSIX, end, fill, run, run_turns, tcp_pair, turns, until, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-Users = tuple[socket.socket, socket.socket]
-
-
-@pytest.fixture
-def users() -> Iterator[Users]:
-    """Two connected non-blocking sockets of the user."""
-    left, right = socket.socketpair()
-    left.setblocking(False)
-    right.setblocking(False)
-    with left, right:
-        yield left, right
+    from tests.loops import Users
 
 
 def same_number(sock: socket.socket, number: int) -> socket.socket:
@@ -142,7 +130,7 @@ def test_l6_a_reader_that_is_replaced_in_the_turn_of_its_news_is_not_called(
     def swap(mine: socket.socket, theirs: socket.socket, name: str) -> None:
         seen.append(name)
         mine.recv(1)
-        both.add_reader(theirs, lambda: (seen.append("new"), theirs.recv(1)))
+        both.add_reader(theirs, lambda: (seen.append("new"), theirs.recv(1)))  # type: ignore[func-returns-value] # for its effect
 
     with other, far:
         both.add_reader(left, swap, left, other, "left")
@@ -409,7 +397,7 @@ def test_l6_what_else_is_watched_survives_a_duplicate(
         calls: list[int] = []
         for number, (mine, _) in enumerate(others):
             mine.setblocking(False)
-            loop.add_reader(mine, lambda n=number, s=mine: calls.append(n) if s.recv(1) else None)
+            loop.add_reader(mine, lambda n=number, s=mine: calls.append(n) if s.recv(1) else None)  # type: ignore[misc] # its default
         left, duplicate, right = duplicated(users)
         number = left.fileno()
         loop.add_reader(left, print)
@@ -438,9 +426,7 @@ def test_l6_what_else_is_watched_survives_a_duplicate(
     run(loop, main())
 
 
-def test_a_regular_file_cannot_be_watched(
-    both: asyncio.AbstractEventLoop, tmp_path: Any
-) -> None:
+def test_a_regular_file_cannot_be_watched(both: asyncio.AbstractEventLoop, tmp_path: Any) -> None:
     if not POSIX or (isinstance(both, asyncio.SelectorEventLoop)):
         pytest.skip("select of asyncio on Windows; asyncio's poll and select say nothing")
     path = tmp_path / "file"
@@ -470,9 +456,9 @@ def test_what_is_no_descriptor_is_a_value_error(
     for method in (both.add_reader, both.add_writer):
         with pytest.raises(ValueError, match="Invalid file"):
             method(wrong, print)
-    for method in (both.remove_reader, both.remove_writer):
+    for remove in (both.remove_reader, both.remove_writer):
         with contextlib.suppress(ValueError):
-            assert method(wrong) is False
+            assert remove(wrong) is False
 
 
 def test_a_descriptor_of_a_transport_is_refused(both: asyncio.AbstractEventLoop) -> None:
@@ -514,7 +500,7 @@ def test_many_watches_at_once(both: asyncio.AbstractEventLoop) -> None:
     seen: list[int] = []
     for number, (mine, _) in enumerate(pairs):
         mine.setblocking(False)
-        both.add_reader(mine, lambda n=number, s=mine: seen.append(n) if s.recv(1) else None)
+        both.add_reader(mine, lambda n=number, s=mine: seen.append(n) if s.recv(1) else None)  # type: ignore[misc] # its default
     for _, far in pairs:
         far.send(b"x")
     run_turns(both, 8)
@@ -542,6 +528,6 @@ def test_connecting_is_watched_by_a_writer(both: asyncio.AbstractEventLoop) -> N
     calls: list[int] = []
     with left, right:
         left.setblocking(False)
-        both.add_writer(left, lambda: (calls.append(1), both.remove_writer(left)))
+        both.add_writer(left, lambda: (calls.append(1), both.remove_writer(left)))  # type: ignore[func-returns-value] # for its effect
         run_turns(both, 4)
         assert calls == [1]

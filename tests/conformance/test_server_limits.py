@@ -148,9 +148,7 @@ class Scripted:
         monkeypatch.setitem(CATALOG, codes.ACCEPT, spec._replace(attempt=attempt))
 
 
-def serve_one(
-    loop: asyncio.AbstractEventLoop, check: Callable[[], None] | None = None
-) -> None:
+def serve_one(loop: asyncio.AbstractEventLoop, check: Callable[[], None] | None = None) -> None:
     """Serve one client, whatever happens to the first accepts."""
 
     async def main() -> None:
@@ -197,9 +195,7 @@ def test_exhaustion_of_any_kind_is_waited_out(
     def check() -> None:
         taken = reports.take()
         assert [report["exception"].errno for report in taken] == [number] * 2
-        assert {report["message"] for report in taken} == {
-            "socket.accept() out of system resource"
-        }
+        assert {report["message"] for report in taken} == {"socket.accept() out of system resource"}
 
     serve_one(loop, check)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import stat
 import sys
@@ -13,6 +12,7 @@ import pytest
 from tests.loops import Recorder, run, turns, until
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
 pytestmark = [
@@ -138,7 +138,7 @@ def test_contradictory_arguments(both: asyncio.AbstractEventLoop, tmp_path: Path
                 await both.create_unix_server(
                     Recorder,
                     tmp_path / "x",
-                    ssl=True,  # type: ignore[arg-type]
+                    ssl=True,
                 )
 
     run(both, main())

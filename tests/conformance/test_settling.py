@@ -211,20 +211,23 @@ def test_d2_a_successor_is_served_though_nobody_forgot_the_number(
 def test_e4_a_failure_is_minus_errno(driver: Driver, pair: Pair) -> None:
     owned, peer = pair
     peer.close()
-    op = owned.operation(codes.SEND, buffer=b"into the void")
-    driver.submit(op)
-    driver.finish(op)
-    assert op.results[0] in {-errno.EPIPE, -errno.ECONNRESET, -errno.ECONNABORTED}
+    for _ in range(10):  # where a socket pair is a TCP connection, the first one still succeeds
+        op = owned.operation(codes.SEND, buffer=b"into the void")
+        driver.submit(op)
+        driver.finish(op)
+        if op.result < 0:
+            break
+    assert op.result in {-errno.EPIPE, -errno.ECONNRESET, -errno.ECONNABORTED}
 
 
+@pytest.mark.posix
 def test_e4_a_failure_in_poll_is_minus_errno(driver: Driver, listener: Owned) -> None:
     with socket.create_connection(listener.sock.getsockname()) as client:
         accepted, _ = listener.sock.accept()
         owned = Owned(driver, accepted)
         op = owned.operation(codes.RECEIVE, size=10)
         driver.submit(op)
-        linger = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     driver.finish(op)
     assert op.results == [-errno.ECONNRESET]
     owned.close()

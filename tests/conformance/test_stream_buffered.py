@@ -1,4 +1,4 @@
-"""BufferedProtocol: data received into the protocol's own memory, and everything that can go wrong."""
+"""BufferedProtocol: data received into the protocol's own memory, and all that can go wrong."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ class Buffered(asyncio.BufferedProtocol):
 
 @pytest.mark.parametrize("size", [1, 1000, 65536, 1_000_000])
 @pytest.mark.parametrize("tcp", [False, True])
-def test_every_byte_arrives_in_order(
-    both: asyncio.AbstractEventLoop, size: int, tcp: bool
-) -> None:
+def test_every_byte_arrives_in_order(both: asyncio.AbstractEventLoop, size: int, tcp: bool) -> None:
     async def main() -> None:
         one = await wire(Buffered(size), tcp=tcp)
         sent = pattern(min(1_500_000, 3000 * size))
@@ -93,7 +91,7 @@ def test_the_buffer_may_be_a_view_into_something_larger(both: asyncio.AbstractEv
         one = await wire(Appending(100_000))
         for number in range(50):
             one.peer.send(pattern(1000, number))
-            await until(lambda n=number: one.protocol.used == 1000 * (n + 1))
+            await until(lambda n=number: one.protocol.used == 1000 * (n + 1))  # type: ignore[misc] # its default
         assert one.protocol.memory[:50_000] == b"".join(pattern(1000, n) for n in range(50))
         await end(one)
 
@@ -137,7 +135,7 @@ def test_pausing_in_buffer_updated(both: asyncio.AbstractEventLoop) -> None:
         one = await wire(Pausing(10))
         one.peer.send(pattern(100))
         for count in range(1, 11):
-            await until(lambda n=count: len(one.protocol.data) == 10 * n)
+            await until(lambda n=count: len(one.protocol.data) == 10 * n)  # type: ignore[misc] # its default
             await turns(2)
             assert len(one.protocol.data) == 10 * count
             one.transport.resume_reading()
@@ -199,10 +197,13 @@ def test_t4_a_wrong_buffer_ends_that_connection(
         assert isinstance(exception, exception_type)
         report = reports.take_one()
         assert report["exception"] is exception
-        assert report["message"] == {
-            "get_buffer": "Fatal error: protocol.get_buffer() call failed.",
-            "read": "Fatal read error on socket transport",
-        }[where]
+        assert (
+            report["message"]
+            == {
+                "get_buffer": "Fatal error: protocol.get_buffer() call failed.",
+                "read": "Fatal read error on socket transport",
+            }[where]
+        )
         other.peer.send(b"x")
         await until(lambda: other.protocol.data == b"x")
         await end(one, other)

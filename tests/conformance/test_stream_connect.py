@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.loops import Recorder, end, run, tcp_pair, turns, unused_port, until, wire
+from tests.loops import Recorder, end, run, tcp_pair, turns, until, unused_port, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,9 @@ def resolve(
     return set_addresses
 
 
-async def connected(loop: asyncio.AbstractEventLoop, listener: socket.socket, **options: Any) -> Any:
+async def connected(
+    loop: asyncio.AbstractEventLoop, listener: socket.socket, **options: Any
+) -> Any:
     """Connect to a listener; transport and the accepted socket."""
     transport, protocol = await loop.create_connection(
         Recorder, LOOPBACK, listener.getsockname()[1], **options
@@ -107,9 +109,7 @@ def test_addresses_are_tried_one_after_the_other(
     run(both, main())
 
 
-def test_all_addresses_fail(
-    both: asyncio.AbstractEventLoop, resolve: Callable[..., None]
-) -> None:
+def test_all_addresses_fail(both: asyncio.AbstractEventLoop, resolve: Callable[..., None]) -> None:
     async def main() -> None:
         one, two = unused_port(), unused_port()
         resolve((LOOPBACK, one), (LOOPBACK, two))
@@ -118,7 +118,7 @@ def test_all_addresses_fail(
         assert str(one) in str(caught.value)
         assert str(two) in str(caught.value)
         with pytest.raises(ExceptionGroup) as group:
-            await both.create_connection(Recorder, "somewhere", 1, all_errors=True)
+            await both.create_connection(Recorder, "somewhere", 1, all_errors=True)  # type: ignore[call-overload] # newer than the stubs
         assert [type(exc) for exc in group.value.exceptions] == [ConnectionRefusedError] * 2
         resolve((LOOPBACK, one), (LOOPBACK, one))
         with pytest.raises(ConnectionRefusedError):  # the same twice is said once
@@ -172,9 +172,7 @@ def test_happy_eyeballs_close_the_losers(
 
     async def main() -> None:
         with contextlib.ExitStack() as stack:
-            servers = [
-                stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(4)
-            ]
+            servers = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(4)]
             addresses = [server.getsockname() for server in servers]
             monkeypatch.setattr(loop, "getaddrinfo", infos(*addresses))
             for _ in range(10):
@@ -298,7 +296,7 @@ def test_tls_is_said_to_be_missing(loop: asyncio.AbstractEventLoop) -> None:
         with pytest.raises(NotImplementedError, match="TLS"):
             await loop.create_connection(Recorder, LOOPBACK, 1, ssl=True)
         with pytest.raises(NotImplementedError, match="TLS"):
-            await loop.create_server(Recorder, LOOPBACK, 0, ssl=object())
+            await loop.create_server(Recorder, LOOPBACK, 0, ssl=object())  # type: ignore[call-overload] # wrong on purpose
 
     run(loop, main())
 
@@ -397,12 +395,12 @@ def test_unix_connections(both: asyncio.AbstractEventLoop, tmp_path: Any) -> Non
             server.bind(str(path))
             server.listen()
             for name in (path, str(path), bytes(path)):
-                transport, protocol = await both.create_unix_connection(Recorder, name)
+                transport, protocol = await both.create_unix_connection(Recorder, name)  # type: ignore[arg-type] # paths too
                 accepted, _ = server.accept()
                 with accepted:
                     assert transport.get_extra_info("peername") == str(path)
                     accepted.send(b"hello")
-                    await until(lambda one=protocol: one.data == b"hello")
+                    await until(lambda one=protocol: one.data == b"hello")  # type: ignore[misc] # its default
                     transport.close()
                     await protocol.ended()
             left, right = socket.socketpair()
@@ -450,7 +448,7 @@ def test_a_unix_connection_to_a_full_backlog(
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(path)
             server.listen(1)
-            with pytest.raises(BlockingIOError):
+            with pytest.raises(BlockingIOError):  # noqa: PT012 - at some of these attempts
                 for _ in range(10):
                     transport, _ = await loop.create_unix_connection(Recorder, path)
                     made.append(transport)
@@ -465,9 +463,7 @@ def test_a_unix_connection_to_a_full_backlog(
     run(loop, main())
 
 
-def test_an_accepted_socket(
-    both: asyncio.AbstractEventLoop, listener: socket.socket
-) -> None:
+def test_an_accepted_socket(both: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
     async def main() -> None:
         client = socket.create_connection(listener.getsockname())
         accepted, _ = listener.accept()
@@ -479,12 +475,16 @@ def test_an_accepted_socket(
         await protocol.ended()
         assert client.recv(1) == b""
         client.close()
-        with socket.socket(type=socket.SOCK_DGRAM) as datagram:
-            with pytest.raises(ValueError, match="Stream Socket was expected"):
-                await both.connect_accepted_socket(Recorder, datagram)
-        with socket.socket() as sock:
-            with pytest.raises(ValueError, match="only meaningful with ssl"):
-                await both.connect_accepted_socket(Recorder, sock, ssl_handshake_timeout=1)
+        with (
+            socket.socket(type=socket.SOCK_DGRAM) as datagram,
+            pytest.raises(ValueError, match="Stream Socket was expected"),
+        ):
+            await both.connect_accepted_socket(Recorder, datagram)
+        with (
+            socket.socket() as sock,
+            pytest.raises(ValueError, match="only meaningful with ssl"),
+        ):
+            await both.connect_accepted_socket(Recorder, sock, ssl_handshake_timeout=1)
 
     run(both, main())
 

@@ -1,4 +1,4 @@
-"""T4 and T5: half-close, close, abort, loss; connection_lost once, and the descriptor closed then."""
+"""T4 and T5: half-close, close, abort, loss; connection_lost once, then the descriptor closes."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def test_t5_write_eof_ends_the_stream_and_reading_goes_on(
             lambda: one.transport.writelines([b"x"]),
         ):
             with pytest.raises(RuntimeError, match="after write_eof"):
-                attempt()
+                attempt()  # type: ignore[no-untyped-call] # a lambda
         assert len(await one.take_all()) == size
         one.peer.send(b"still heard")
         await until(lambda: one.protocol.data == b"still heard")
@@ -483,8 +483,6 @@ def test_an_oserror_is_logged_in_debug_mode_only(
         run(both, lose())
         assert not [record for record in caplog.records if "Fatal" in record.getMessage()]
         both.set_debug(True)
-        both.slow_callback_duration = 100  # type: ignore[attr-defined]
+        both.slow_callback_duration = 100
         run(both, lose())
-        assert [
-            record for record in caplog.records if "Fatal read error" in record.getMessage()
-        ]
+        assert [record for record in caplog.records if "Fatal read error" in record.getMessage()]

@@ -199,9 +199,7 @@ def test_unknown_names_give_the_default(both: asyncio.AbstractEventLoop) -> None
 
 
 @pytest.mark.parametrize("tcp", [True, False])
-def test_tcp_nodelay_is_set_where_there_is_tcp(
-    both: asyncio.AbstractEventLoop, tcp: bool
-) -> None:
+def test_tcp_nodelay_is_set_where_there_is_tcp(both: asyncio.AbstractEventLoop, tcp: bool) -> None:
     async def main() -> None:
         one = await wire(tcp=tcp)
         sock = one.transport.get_extra_info("socket")
@@ -369,7 +367,10 @@ def test_t6_held_data_comes_in_the_same_context(loop: asyncio.AbstractEventLoop)
         while sum(map(len, one.protocol.chunks)) < 8:
             one.transport.resume_reading()
             await turns(1)
-        assert one.protocol.seen[1:3] == [("data", "maker"), ("data", "firs")]
+        assert one.protocol.seen[1:3] == [
+            ("data", "maker"),
+            ("data", "firs"),  # codespell:ignore firs
+        ]
         await end(one)
 
     run(loop, main())

@@ -103,7 +103,7 @@ def test_t1_what_was_collected_before_the_pause_waits(loop: asyncio.AbstractEven
         sent = fill_with_pattern(one.peer)
         while len(protocol.data) < len(sent):
             count = len(protocol.chunks)
-            await until(lambda seen=count: len(protocol.chunks) > seen)
+            await until(lambda seen=count: len(protocol.chunks) > seen)  # type: ignore[misc] # its default
             await turns(2)
             assert len(protocol.chunks) == count + 1
             one.transport.resume_reading()
@@ -313,7 +313,7 @@ def test_e11_one_connection_does_not_starve_the_others(both: asyncio.AbstractEve
             trickle.peer.send(b"x")
             before = len(firehose.protocol.data)
             count = len(trickle.protocol.data)
-            await until(lambda seen=count: len(trickle.protocol.data) > seen)
+            await until(lambda seen=count: len(trickle.protocol.data) > seen)  # type: ignore[misc] # its default
             assert len(firehose.protocol.data) - before < 4_000_000
         await end(firehose, trickle)
 

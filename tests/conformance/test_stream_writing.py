@@ -95,7 +95,7 @@ def test_t2_the_kernel_gets_what_it_takes_and_the_buffer_the_rest(
 def test_d4_a_buffer_may_be_changed_after_the_write(
     loop: asyncio.AbstractEventLoop, kind: str, size: int
 ) -> None:
-    """Whether it was sent at once, or waits, or waits behind another one. asyncio sends the change."""
+    """Whether it was sent at once, or waits, or waits behind another. asyncio sends the change."""
 
     async def main() -> None:
         one = await wire()
@@ -166,7 +166,7 @@ def test_only_bytes_can_be_written(both: asyncio.AbstractEventLoop, wrong: Any) 
         assert b"still works" in await one.take(11)
         await end(one)
 
-    if isinstance(wrong, type(None)) and isinstance(both, asyncio.SelectorEventLoop):
+    if (wrong is None) and isinstance(both, asyncio.SelectorEventLoop):
         pytest.skip("asyncio's writelines takes None for no data")
     run(both, main())
 

@@ -75,9 +75,9 @@ def test_e6_poll_zero_does_not_wait(driver: Driver, pair: tuple[Owned, socket.so
 @pytest.mark.parametrize("timeout_ns", [1, 1_000, 1_500_000, 3_000_000])
 def test_e6_a_wait_is_not_shorter_than_asked(driver: Driver, timeout_ns: int) -> None:
     for _ in range(3):
-        started = time.monotonic_ns()
+        started = time.perf_counter_ns()
         assert driver.engine.poll(timeout_ns, driver.batch) == 0
-        assert time.monotonic_ns() - started >= timeout_ns
+        assert time.perf_counter_ns() - started >= timeout_ns
 
 
 def test_e6_submitting_and_waiting_is_one_call(
@@ -110,9 +110,9 @@ def test_e7_a_wake_ends_one_poll_only(driver: Driver) -> None:
     driver.engine.wake()
     driver.engine.wake()
     driver.poll(LONG_SECONDS)
-    started = time.monotonic_ns()
+    started = time.perf_counter_ns()
     driver.engine.poll(5_000_000, driver.batch)
-    assert time.monotonic_ns() - started >= 5_000_000
+    assert time.perf_counter_ns() - started >= 5_000_000
 
 
 @pytest.mark.parametrize("timeout", [LONG_SECONDS, -1])

@@ -1,4 +1,4 @@
-"""The fd-reuse detector: a loop that gives up on operations beside neighbours who watch their files.
+"""The fd-reuse detector: a loop that gives up on operations beside neighbours who watch files.
 
 The neighbours are threads that open pipes, put known bytes into them, and close them again, as fast
 as they can, so a descriptor number that the loop gives back is theirs at once. Before they close a
@@ -228,6 +228,8 @@ class Stress:
             self._end(transport)
             if self.seeded.random() < 0.5:
                 transport.write(b"too late")
+        else:
+            left.close()  # perhaps the task had not even begun
         right.close()
         await self._pause()
 

@@ -23,9 +23,7 @@ def debugged(either: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     return either
 
 
-def test_a_slow_callback_is_told(
-    debugged: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_slow_callback_is_told(debugged: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert debugged.slow_callback_duration == 0.1
     debugged.slow_callback_duration = 0.002
 
@@ -49,7 +47,7 @@ def test_a_slow_task_is_told_with_its_coroutine(
     debugged.slow_callback_duration = 0.002
 
     async def sluggish() -> None:
-        time.sleep(0.005)
+        time.sleep(0.005)  # noqa: ASYNC251 - blocks on purpose
 
     with caplog.at_level(logging.WARNING, "asyncio"):
         debugged.run_until_complete(sluggish())
@@ -58,9 +56,7 @@ def test_a_slow_task_is_told_with_its_coroutine(
     assert "sluggish" in record.getMessage()
 
 
-def test_nothing_is_told_without_debug_mode(
-    either: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_nothing_is_told_without_debug_mode(either: Any, caplog: pytest.LogCaptureFixture) -> None:
     either.set_debug(False)
     either.slow_callback_duration = 0.001
     with caplog.at_level(logging.WARNING, "asyncio"):

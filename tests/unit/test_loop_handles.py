@@ -67,8 +67,8 @@ def test_reprs_are_those_of_asyncio() -> None:
                 lambda it: it.call_soon(callback, 1),
                 lambda it: it.call_at(1e6, callback, "x"),
             ):
-                handles.append(make(loop))
-                handles.append(make(loop))
+                handles.append(make(loop))  # type: ignore[no-untyped-call] # a lambda
+                handles.append(make(loop))  # type: ignore[no-untyped-call] # a lambda
                 handles[-1].cancel()
             texts.append([repr(handle) for handle in handles])
         assert texts[0] == texts[1]
@@ -198,7 +198,7 @@ def test_comparing_timers(either: asyncio.AbstractEventLoop) -> None:
     assert early != late
     assert early != at(1000.0, "argument")
     assert hash(early) == hash(twin)
-    assert early.__lt__(5) is NotImplemented
+    assert early.__lt__(5) is NotImplemented  # type: ignore[operator] # on purpose
     assert early.__eq__(5) is NotImplemented
     assert early != object()
     with pytest.raises(TypeError):

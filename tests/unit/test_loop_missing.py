@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
     import noria
 
+
+async def _accepted_with_tls(loop: Any) -> None:
+    with socket.socket() as sock:
+        await loop.connect_accepted_socket(asyncio.Protocol, sock, ssl=object())
+
+
 MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
     "create_datagram_endpoint": (
         lambda loop: loop.create_datagram_endpoint(
@@ -42,14 +48,13 @@ MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
         "TLS",
     ),
     "connect_accepted_socket with ssl": (
-        lambda loop: loop.connect_accepted_socket(asyncio.Protocol, socket.socket(), ssl=object()),
+        _accepted_with_tls,
         "TLS",
     ),
 }
 
 
 @pytest.mark.parametrize("method", MISSING)
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_it_is_refused_by_name(loop: noria.Loop, method: str) -> None:
     call, name = MISSING[method]
     with pytest.raises(NotImplementedError, match=name):

@@ -126,10 +126,11 @@ def test_items_that_append_while_they_die(module: ModuleType) -> None:
 
 
 @each_queue
-def test_the_collector_may_append_while_the_queue_grows(module: ModuleType) -> None:
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_the_collector_may_append_while_the_queue_grows(module: ModuleType, size: int) -> None:
     """Asynchronous generators do when they are collected; before Python 3.12 at any allocation."""
     queue = module.Queue()
-    appended = []
+    late: list[int] = []
 
     class Cycle:
         def __init__(self, number: int) -> None:
@@ -137,24 +138,30 @@ def test_the_collector_may_append_while_the_queue_grows(module: ModuleType) -> N
             self.number = number
 
         def __del__(self) -> None:
-            queue.append(("collected", self.number))
-            appended.append(self.number)
+            queue.append(-self.number)
+            late.append(-self.number)
 
+    for number in range(10):
+        queue.append(number)
+    for number in range(10):
+        assert queue.popleft() == number  # the ring does not begin at its first place
+    for number in range(size):
+        queue.append(number)
     before = gc.get_threshold()
+    gc.disable()
+    for number in range(1, 4):
+        Cycle(number)
+    lists: list[list[int]] = [[] for _ in range(200)]  # the interpreter has none in reserve
     gc.set_threshold(1, 1, 1)
-    try:
-        for number in range(3000):
-            Cycle(number)
-            queue.append(("own", number))
-            if number % 3 == 0:
-                assert queue.popleft()
-        gc.collect()
-    finally:
-        gc.set_threshold(*before)
+    gc.enable()
+    queue.append(size)
+    gc.set_threshold(*before)
+    gc.collect()
+    assert sorted(late) == [-3, -2, -1]
+    assert len(lists) == 200
     items = [queue.popleft() for _ in range(queue.size())]
-    assert len(items) == 3000 + len(appended) - 1000
-    own = [number for kind, number in items if kind == "own"]
-    assert own == sorted(own)
+    assert [item for item in items if item >= 0] == list(range(size + 1))
+    assert sorted(item for item in items if item < 0) == [-3, -2, -1]
 
 
 @each_queue

@@ -58,7 +58,7 @@ def test_receive(native: ModuleType, pair: Pair) -> None:
     right.close()
     assert native.receive(left.fileno(), left, 100) == b""
     left.close()
-    assert native.receive(-1, left, 100) == -errno.EBADF
+    assert native.receive(-1, left, 100) in {-errno.EBADF, -errno.ENOTSOCK}
 
 
 @pytest.mark.parametrize("function", ["receive", "receive_large"])
@@ -69,7 +69,9 @@ def test_receive_of_any_size(native: ModuleType, pair: Pair, function: str, size
     data = os.urandom(300_000)
     sent = right.send(data)
     received = getattr(native, function)(left.fileno(), left, size)
-    assert received == data[: min(size, sent)]
+    assert received == data[: len(received)]
+    if left.family != socket.AF_INET:  # a TCP connection delivers bit by bit
+        assert len(received) == min(size, sent)
 
 
 @pytest.mark.posix
@@ -205,6 +207,8 @@ def test_send_vector_takes_64_chunks(native: ModuleType, pair: Pair) -> None:
 def test_send_vector_with_a_wrong_chunk(native: ModuleType, pair: Pair) -> None:
     left, _ = pair
     first = bytearray(b"first")
+    if not hasattr(socket.socket, "sendmsg"):
+        pytest.skip("this system has no vectored send")
     with pytest.raises(TypeError):
         native.send_vector(left.fileno(), left, [first, "text"], 0)
     first.append(0)  # what was pinned before the failure is free again
@@ -220,7 +224,7 @@ def test_accept(native: ModuleType) -> None:
                 accepted = socket.socket(fileno=number)
             with accepted:
                 assert accepted.fileno() == number
-                assert not os.get_inheritable(number)
+                assert not accepted.get_inheritable()
                 if hasattr(os, "get_blocking"):
                     assert not os.get_blocking(number)
 

@@ -94,9 +94,7 @@ class ConnectMixin(SocketsMixin):
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
         transport, protocol = await self._connected(sock, protocol_factory, made_here)
         if self._debug:
-            logger.debug(
-                "%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol
-            )
+            logger.debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
         return transport, protocol
 
     async def create_unix_connection(
@@ -218,7 +216,9 @@ class ConnectMixin(SocketsMixin):
                         continue
             else:
                 chosen, _, _ = await staggered.staggered_race(
-                    attempts, happy_eyeballs_delay, loop=self
+                    attempts,
+                    happy_eyeballs_delay,
+                    loop=self,  # type: ignore[arg-type] # a mixin of Loop
                 )
         finally:
             for sock in connected:

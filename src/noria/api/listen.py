@@ -277,7 +277,7 @@ class ListenMixin(SocketsMixin):
         path = sock.getsockname()
         if path and path[0] not in (0, "\x00"):
             try:
-                self._unix_paths[sock.fileno()] = (path, os.stat(path).st_ino)
+                self._unix_paths[sock.fileno()] = (path, os.stat(path).st_ino)  # noqa: PTH116 - bytes are paths here too
             except FileNotFoundError:
                 pass
 
@@ -286,8 +286,8 @@ class ListenMixin(SocketsMixin):
         if path is None:
             return
         try:
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
+            if os.stat(path).st_ino == inode:  # noqa: PTH116 - bytes are paths here too
+                os.unlink(path)  # noqa: PTH108 - bytes are paths here too
         except FileNotFoundError:
             pass
         except OSError as exc:
@@ -306,8 +306,7 @@ def _set_option(sock: socket.socket, name: str) -> None:
         if name != "SO_REUSEPORT":
             raise
         raise ValueError(
-            "reuse_port not supported by socket module, "
-            "SO_REUSEPORT defined but not implemented."
+            "reuse_port not supported by socket module, SO_REUSEPORT defined but not implemented."
         ) from None
 
 
@@ -331,8 +330,8 @@ def _bind_unix(path: Any) -> socket.socket:
 
 def _remove_stale_socket(path: Any) -> None:
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
+        if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - bytes are paths here too
+            os.remove(path)  # noqa: PTH107 - bytes are paths here too
     except FileNotFoundError:
         pass
     except OSError as exc:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from noria.engines.interface import Engine
 
 
-class Loop(
+class Loop(  # type: ignore[misc] # noria's own handles, and wider types of parameters
     ConnectMixin,
     ListenMixin,
     UnsupportedMixin,

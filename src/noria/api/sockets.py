@@ -1,8 +1,8 @@
 """The sock_* methods: coroutines over sockets that the user owns.
 
-Each tries at once and, when it would block, waits for readiness and tries again in the coroutine itself.
-Nothing is taken from the kernel while the coroutine sleeps, so cancelling it at any moment loses no byte,
-no datagram and no connection.
+Each tries at once and, when it would block, waits for readiness and tries again in the coroutine
+itself. Nothing is taken from the kernel while the coroutine sleeps, so cancelling it at any moment
+loses no byte, no datagram and no connection.
 """
 
 from __future__ import annotations

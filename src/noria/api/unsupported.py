@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 
-
 def _missing(what: str) -> NoReturn:
     raise NotImplementedError(f"noria does not offer {what} yet")
 

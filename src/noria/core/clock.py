@@ -27,7 +27,7 @@ def nanoseconds_at(when: float) -> int:
     """Convert a deadline from seconds to nanoseconds, never downwards.
 
     The result `n` is the least integer with ``n / 1e9 >= when``, as far as a float tells one
-    nanosecond from the next (exactly for 104 days), so `loop.time()` read when the clock shows `n` or
-    more is never below `when`. Infinity becomes NEVER_NS.
+    nanosecond from the next (exactly for 104 days), so `loop.time()` read when the clock shows `n`
+    or more is never below `when`. Infinity becomes NEVER_NS.
     """
     return native.deadline_ns(when)

@@ -1,4 +1,4 @@
-"""The numbers of the operations, in one list so that none is used twice. Numbers are never reused."""
+"""The numbers of the operations, in one list so that none is used twice, now or later."""
 
 from typing import Final
 

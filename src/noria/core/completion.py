@@ -2,14 +2,16 @@
 """Completions: what one poll hands to the loop.
 
 A batch is a row of reusable records, filled by the engine and emptied by the loop, so that news
-costs no allocation. Order is the order of filling, and within one operation the order of its events.
+costs no allocation. Order is the order of filling, and within one operation the order of its
+events.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from noria.core.operation import Operation
+if TYPE_CHECKING:
+    from noria.core.operation import Operation
 
 
 class Completion:

@@ -1,10 +1,11 @@
 """Descriptor: the single owner of an open file.
 
-Exactly one Descriptor owns a descriptor number. Operations lease it; `close` waits for the last lease,
-so a number can never return to the kernel while something may still use it (D1, D2). For a socket
-that came from outside the owner is the socket object itself, and closing goes through it, never by
-number: whoever else holds that object sees it closed, and nobody closes a stranger's file (D3). If
-its user calls `close` on the object, the number stays open until the Descriptor is closed too.
+Exactly one Descriptor owns a descriptor number. Operations lease it; `close` waits for the last
+lease, so a number can never return to the kernel while something may still use it (D1, D2). For a
+socket that came from outside the owner is the socket object itself, and closing goes through it,
+never by number: whoever else holds that object sees it closed, and nobody closes a stranger's file
+(D3). If its user calls `close` on the object, the number stays open until the Descriptor is closed
+too.
 The generation tells one life of the owner from the next in logs and tests.
 """
 
@@ -40,7 +41,7 @@ class Descriptor:
         Raises:
             ValueError: the number is negative (the file is closed).
         """
-        global _open_count  # noqa: PLW0603 - the ledger is one number for the process
+        global _open_count
         if fd < 0:
             raise ValueError(f"a descriptor needs an open file, not {fd}")
         self.fd = fd
@@ -116,7 +117,7 @@ class Descriptor:
         Raises:
             RuntimeError: it is leased, so something still uses it.
         """
-        global _open_count  # noqa: PLW0603
+        global _open_count
         if self.leases:
             raise RuntimeError(f"descriptor {self.fd} cannot be detached: it is in use")
         fd = self.fd
@@ -132,7 +133,7 @@ class Descriptor:
 
     def abandon(self) -> None:
         """Leave the file to its socket object, which closes it and warns when nobody has it."""
-        global _open_count  # noqa: PLW0603
+        global _open_count
         if self.fd >= 0:
             assert self._sock is not None, "nobody would close the file"
             self.closing = True
@@ -141,7 +142,7 @@ class Descriptor:
             _open_count -= 1
 
     def _close_now(self) -> None:
-        global _open_count  # noqa: PLW0603
+        global _open_count
         fd = self.fd
         sock = self._sock
         self.fd = -1
@@ -162,7 +163,9 @@ class Descriptor:
     def __repr__(self) -> str:
         """Number, generation and state."""
         state = "closed" if self.fd < 0 else "closing" if self.closing else "open"
-        return f"<Descriptor fd={self.fd} generation={self.generation} leases={self.leases} {state}>"
+        return (
+            f"<Descriptor fd={self.fd} generation={self.generation} leases={self.leases} {state}>"
+        )
 
 
 def _hold(sock: Any) -> None:

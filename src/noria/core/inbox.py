@@ -1,8 +1,8 @@
 """Inbox: where other threads and signal handlers leave work for the loop.
 
-It is a door to the loop's own queue, so that what is left here keeps its order among what the loop's
-thread schedules itself. Appending is a single step under the interpreter lock, hence a signal
-handler that interrupts a `put` may `put` as well (L7).
+It is a door to the loop's own queue, so that what is left here keeps its order among what the
+loop's thread schedules itself. Appending is a single step under the interpreter lock, hence a
+signal handler that interrupts a `put` may `put` as well (L7).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class TimerEntry:
         dead: it was cancelled; the heap drops it silently.
     """
 
-    __slots__ = ("deadline_ns", "dead", "scheduled", "sequence")
+    __slots__ = ("dead", "deadline_ns", "scheduled", "sequence")
 
     def __init__(self) -> None:
         self.deadline_ns = 0

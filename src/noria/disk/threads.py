@@ -1,9 +1,9 @@
 """Backend `threads`: blocking calls in a bounded crew of threads.
 
-Facts: a hop to a thread and back costs 60-200 microseconds, many times the call itself when the data is
-cached. It is the backend that every system has, and the measure for the others. Threads start on
-demand, up to OFFLOAD_THREADS_MAX, and end with the backend. An operation that a thread has started cannot
-be stopped; cancelling it only reaches one that still queues.
+Facts: a hop to a thread and back costs 60-200 microseconds, many times the call itself when the
+data is cached. It is the backend that every system has, and the measure for the others. Threads
+start on demand, up to OFFLOAD_THREADS_MAX, and end with the backend. An operation that a thread has
+started cannot be stopped; cancelling it only reaches one that still queues.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ThreadBackend(DiskBackend):
         self._closing = False
 
     def submit(self, op: Operation) -> int:
-        """Queue an operation for a thread; -EAGAIN when the queue is full or no thread is to be had."""
+        """Queue an operation for a thread; -EAGAIN when the queue is full or there is no thread."""
         with self._changed:
             if self._closing:
                 return -errno.EBADF
@@ -128,5 +128,5 @@ class ThreadBackend(DiskBackend):
 def _attempt(op: Operation) -> int:
     try:
         return op.perform()
-    except BaseException:  # noqa: BLE001 - a bug in an operation must not lose its completion
+    except BaseException:
         return -errno.EIO

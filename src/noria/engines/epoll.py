@@ -4,16 +4,16 @@
 Facts about epoll, and what follows from them here:
 
 - A registration belongs to the open file, not to the number. It ends when the last copy of the
-  descriptor is closed, so a duplicate (dup(2), fork(2)) keeps it alive and its news keep coming under
-  the old number. Hence every owned descriptor is removed before it is closed. What a user closes
-  first cannot be removed any more (EBADF, or ENOENT when the number is in use again); if it goes
-  on reporting, only a new set gets rid of it. Compiled, every registration has a tag that tells
-  its news from those of the number's next owner.
-- After a close the same number may be another file. Adding a number that is known gives EEXIST, changing
-  one that is not gives ENOENT; both are answered by trying the other.
+  descriptor is closed, so a duplicate (dup(2), fork(2)) keeps it alive and its news keep coming
+  under the old number. Hence every owned descriptor is removed before it is closed. What a user
+  closes first cannot be removed any more (EBADF, or ENOENT when the number is in use again); if it
+  goes on reporting, only a new set gets rid of it. Compiled, every registration has a tag that
+  tells its news from those of the number's next owner.
+- After a close the same number may be another file. Adding a number that is known gives EEXIST,
+  changing one that is not gives ENOENT; both are answered by trying the other.
 - Regular files and directories are always ready and cannot be registered: EPERM.
-- EPOLLERR and EPOLLHUP are reported whether asked for or not; a registration without interest would make
-  a dead connection spin, so no interest means no registration.
+- EPOLLERR and EPOLLHUP are reported whether asked for or not; a registration without interest would
+  make a dead connection spin, so no interest means no registration.
 - Edge-triggered, news come when something arrives, not as long as something is there. A reader
   that stops early has to remember it; the readiness engine's list does, and it takes turns
   between busy descriptors (epoll(7), "Questions and answers", no. 9 and the starvation note).
@@ -21,8 +21,8 @@ Facts about epoll, and what follows from them here:
   the end of the stream, the urgent mark of TCP, and descriptors sent over a Unix socket. The first
   two are told by EPOLLRDHUP and EPOLLPRI; Unix sockets are read until EAGAIN.
 - EPOLLRDHUP tells the peer's half-close together with the last data, which saves a wait for it.
-- The kernel's timeout was in milliseconds until epoll_pwait2 (Linux 5.11). Where it is missing waits are
-  rounded up, so no timer is early.
+- The kernel's timeout was in milliseconds until epoll_pwait2 (Linux 5.11). Where it is missing
+  waits are rounded up, so no timer is early.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from __future__ import annotations
 import errno
 import select
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from noria.engines.interface import (
     HANGUP,
@@ -44,7 +44,7 @@ from noria.engines.interface import (
 from noria.engines.readiness import ReadinessEngine
 from noria.limits import POLL_EVENTS_MAX
 
-if sys.platform == "linux":
+if TYPE_CHECKING or sys.platform == "linux":
     from noria.native import epoll as native
 
 # The kernel's numbers (sys/epoll.h), the same on every architecture.

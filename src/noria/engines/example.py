@@ -1,9 +1,9 @@
 """A skeleton for a new engine; type-checked, never chosen.
 
 Copy this file to `<name>.py`, fill in the three methods of the Poller, and add one line to
-`registry.py`. The module's docstring is the place for "facts about <mechanism>": what the kernel promises,
-what it does not, and what follows for the code. Conformance, fault and soak tests find the engine
-through the registry.
+`registry.py`. The module's docstring is the place for "facts about <mechanism>": what the kernel
+promises, what it does not, and what follows for the code. Conformance, fault and soak tests find
+the engine through the registry.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ExamplePoller(Poller):
         return 0
 
     def wait(self, timeout_ns: int, sink: NewsSink) -> int:
-        """Wait in the mechanism, then call `sink.news(fd, READABLE | WRITABLE | HANGUP)` for each."""
+        """Wait in the mechanism, then call `sink.news(fd, READABLE | WRITABLE | HANGUP)`."""
         return 0
 
     def close(self) -> None:

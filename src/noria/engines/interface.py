@@ -6,7 +6,6 @@ The numbered contract is docs/invariants.md (E1-E12); the conformance suite runs
 from __future__ import annotations
 
 import errno
-import errno
 import os
 import signal
 import stat
@@ -175,7 +174,7 @@ WRITABLE = 2
 HANGUP = 4
 """The connection is dead, or the descriptor closed: every attempt will tell."""
 STOPS_SHORT = 8
-"""A short receive does not mean an empty socket: the end of the stream or urgent data lie behind."""
+"""A short receive does not mean an empty socket: the end of the stream or urgent data is left."""
 
 
 class Poller:

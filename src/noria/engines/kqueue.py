@@ -1,11 +1,12 @@
 """Engine `kqueue`: readiness by kqueue(2), on macOS and the BSDs.
 
-Facts: reading and writing are two registrations (filters) of one descriptor, changed together in one
-call. Level-triggered unless EV_CLEAR. A registration ends when the descriptor is closed and is not
-inherited by fork(2); the queue itself does not survive a fork either. EV_EOF on the read filter tells a
-half-close, while data may still be there to read; on the write filter, the end of the connection. Regular files are accepted but
-mean something else (distance to the end), so they are refused here as epoll does. Deleting a filter that
-is gone gives ENOENT, which is no news. Timeouts are in nanoseconds.
+Facts: reading and writing are two registrations (filters) of one descriptor, changed together in
+one call. Level-triggered unless EV_CLEAR. A registration ends when the descriptor is closed and is
+not inherited by fork(2); the queue itself does not survive a fork either. EV_EOF on the read filter
+tells a half-close, while data may still be there to read; on the write filter, the end of the
+connection. Regular files are accepted but mean something else (distance to the end), so they are
+refused here as epoll does. Deleting a filter that is gone gives ENOENT, which is no news. Timeouts
+are in nanoseconds.
 """
 
 from __future__ import annotations
@@ -88,9 +89,10 @@ class KqueueEngine(ReadinessEngine):
     name = "kqueue"
 
     def __init__(self) -> None:
-        if sys.platform == "linux" or sys.platform == "win32":
+        if sys.platform != "linux" and sys.platform != "win32":
+            ReadinessEngine.__init__(self, KqueuePoller())
+        else:
             raise OSError(errno.ENOSYS, f"{sys.platform} has no kqueue")
-        ReadinessEngine.__init__(self, KqueuePoller())
 
     @classmethod
     def probe(cls) -> Probe:

@@ -2,17 +2,18 @@
 """Any Poller becomes an Engine: attempt, wait for readiness, attempt again, offload the rest.
 
 One slot per descriptor remembers what was registered with the poller and who waits for what. News
-put the slot on the ready list; `poll` serves that list in slices, so that one poll neither holds much
-memory nor lets a busy descriptor starve the others: a descriptor that has used up its share goes to the
-end of the list (E11). The same list makes edge-triggered pollers safe: what was not drained stays
-on it, and no second edge is needed.
+put the slot on the ready list; `poll` serves that list in slices, so that one poll neither holds
+much memory nor lets a busy descriptor starve the others: a descriptor that has used up its share
+goes to the end of the list (E11). The same list makes edge-triggered pollers safe: what was not
+drained stays on it, and no second edge is needed.
 
-Registrations stay after an operation has settled; the interest is dropped lazily, when news arrive that
-nobody wants. A steady echo is one wait per batch, one receive, one send.
+Registrations stay after an operation has settled; the interest is dropped lazily, when news arrive
+that nobody wants. A steady echo is one wait per batch, one receive, one send.
 
 Borrowed descriptors (E3 does not hold for them: the user may close them any time) are watched
 level-triggered. A registration of a borrowed socket is trusted only while the same socket object
-asks; for a bare number it is renewed each time, because the number may belong to another file by now.
+asks; for a bare number it is renewed each time, because the number may belong to another file by
+now.
 """
 
 from __future__ import annotations
@@ -139,7 +140,8 @@ class ReadinessEngine(Engine):
             self._waker.close()
             poller.close()
             raise OSError(
-                -failure, f"the {self.name} engine cannot watch its waker, descriptor {self._wake_fd}"
+                -failure,
+                f"the {self.name} engine cannot watch its waker, descriptor {self._wake_fd}",
             )
         register_for_fork(self)
 
@@ -504,8 +506,8 @@ class ReadinessEngine(Engine):
     def _receive(self, op: Operation) -> int:
         """Receive by the way that suits what the connection has sent before.
 
-        Small messages go through a warm buffer and are copied. Once a receive brings _LARGE bytes or
-        more, the next is made straight into an object of about that size; one that fills it
+        Small messages go through a warm buffer and are copied. Once a receive brings _LARGE bytes
+        or more, the next is made straight into an object of about that size; one that fills it
         doubles it. `op.expected` remembers.
         """
         self._asked = op.size
@@ -516,7 +518,7 @@ class ReadinessEngine(Engine):
                 self._asked = op.expected
             data = native.receive_large(op.fd, op.sock, self._asked)
         if type(data) is not bytes:
-            failure: int = data
+            failure: int = data  # type: ignore[assignment] # by type(), which mypy does not narrow
             if failure == -_EAGAIN:
                 self.not_ready += 1
             return failure
@@ -574,7 +576,7 @@ class ReadinessEngine(Engine):
             slot.holder = weakref.ref(op.sock)
 
     def _drop_closed(self, slot: Slot) -> None:
-        """End what waits for a socket that its user has closed; it would get the next file's news."""
+        """End what waits for a socket that its user has closed, or it gets the next file's news."""
         if slot.reader is None and slot.writer is None:
             return
         for op in slot.operations():
@@ -640,7 +642,8 @@ class ReadinessEngine(Engine):
             if not slot.interest:
                 return self._change(slot, _READABLE | _WRITABLE)  # edges cost nothing until then
             if self._only_waits(op):
-                # Nobody knows how much was read since the last edge; asking anew tells what is there.
+                # Nobody knows how much was read since the last edge; asking anew tells what is
+                # there.
                 slot.ready &= ~needed
                 self.interest_changes += 1
                 return self.poller.modify(slot.fd, slot.interest, slot.interest, False)

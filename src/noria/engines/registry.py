@@ -10,11 +10,12 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from noria.engines.interface import Engine, Probe
 from noria.errors import EngineUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from noria.engines.interface import Engine, Probe
 
 ENGINES: Final[dict[str, tuple[str, str]]] = {
     "epoll": ("noria.engines.epoll", "EpollEngine"),
@@ -71,7 +72,7 @@ def choose(name: str | None = None) -> Choice:
         source = f"asked for by {VARIABLE}"
     if name != "auto":
         return _named(name, source)
-    refusals = []
+    refusals: list[str] = []
     for candidate in AUTOMATIC:
         found = engine_class(candidate)
         probe = found.probe()

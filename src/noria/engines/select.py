@@ -96,5 +96,7 @@ class SelectEngine(ReadinessEngine):
     @classmethod
     def probe(cls) -> Probe:
         """Always there."""
-        limit = f"{SELECT_SOCKETS_MAX} sockets" if _WINDOWS else f"numbers below {SELECT_NUMBER_MAX}"
+        limit = (
+            f"{SELECT_SOCKETS_MAX} sockets" if _WINDOWS else f"numbers below {SELECT_NUMBER_MAX}"
+        )
         return Probe(True, "select works everywhere", ("level-triggered", limit))

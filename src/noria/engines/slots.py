@@ -72,8 +72,8 @@ class Slot:
 class SlotTable:
     """Slots by descriptor number.
 
-    A list, because the kernel gives out the lowest free number: the table stays as small as the number of
-    open files, and a look-up makes no objects.
+    A list, because the kernel gives out the lowest free number: the table stays as small as the
+    number of open files, and a look-up makes no objects.
     """
 
     __slots__ = ("_slots",)

@@ -2,8 +2,8 @@
 
 A pair of connected sockets, because that is what every poller can watch, what
 `signal.set_wakeup_fd` can write to, and what Windows has. Nobody writes unless the loop sleeps:
-`wake` leaves a note and writes only if `sleeping` is set; the loop sets `sleeping` and then looks for
-a note. Under the interpreter lock these steps have one order, so a wake is never missed.
+`wake` leaves a note and writes only if `sleeping` is set; the loop sets `sleeping` and then looks
+for a note. Under the interpreter lock these steps have one order, so a wake is never missed.
 """
 
 from __future__ import annotations

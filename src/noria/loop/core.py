@@ -6,12 +6,13 @@ One turn:
 1. `engine.poll`: submit, wait unless something is ready, collect completions;
 2. deliver the completions (transports call their protocols, futures are resolved);
 3. run ready callbacks, generation by generation: what a callback schedules runs in the next
-   generation without another look at the kernel, so a chain of callbacks costs no system call per link.
-   After READY_TURNS_MAX generations or READY_BURST_NS_MAX the turn ends all the same (L3).
+   generation without another look at the kernel, so a chain of callbacks costs no system call per
+   link. After READY_TURNS_MAX generations or READY_BURST_NS_MAX the turn ends all the same (L3).
 
-Due timers join the ready callbacks before every generation. User code is called from two places only:
-`Handle._run`, and the transports when a completion is delivered. When KeyboardInterrupt or SystemExit
-escapes from there, everything not yet run stays where it is and the next run goes on with it (L4).
+Due timers join the ready callbacks before every generation. User code is called from two places
+only: `Handle._run`, and the transports when a completion is delivered. When KeyboardInterrupt or
+SystemExit escapes from there, everything not yet run stays where it is and the next run goes on
+with it (L4).
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from noria.core.clock import Clock, MonotonicClock
 from noria.core.completion import Completions
 from noria.core.inbox import Inbox
 from noria.core.timers import Timers
-from noria.engines.interface import Engine
 from noria.limits import (
     READY_BURST_NS_MAX,
     READY_TURNS_MAX,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from noria.core.operation import Operation
+    from noria.engines.interface import Engine
 
 # Names for the compiler, typed in the .pxd.
 _TURNS_MAX = READY_TURNS_MAX
@@ -68,7 +69,7 @@ class LoopCore:
         self._ready = Queue()
         self._inbox = Inbox(self._ready, engine.wake)
         self._batch = Completions()
-        self._debug = coroutines._is_debug_mode()
+        self._debug: bool = coroutines._is_debug_mode()  # type: ignore[attr-defined]
         self._stopping = False
         self._closed = False
         self._thread_id: int | None = None
@@ -201,9 +202,7 @@ class LoopCore:
         if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError(f"coroutines cannot be used with {method}()")
         if not callable(callback):
-            raise TypeError(
-                f"a callable object was expected by {method}(), got {callback!r}"
-            )
+            raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
 
     # -- futures and state ------------------------------------------------------------------
 
@@ -322,7 +321,7 @@ class LoopCore:
 
     def _recycle(self, handle: Handle) -> None:
         """Keep the memory of a handle that nobody can see any more for the next one."""
-        spare = self._spare_handles if type(handle) is Handle else self._spare_timers
+        spare: list[Any] = self._spare_handles if type(handle) is Handle else self._spare_timers
         if len(spare) < _SPARE_MAX:
             handle._callback = None
             handle._args = None
@@ -330,8 +329,8 @@ class LoopCore:
             spare.append(handle)
 
     def _take_due_timers(self) -> None:
-        # First by the time that call_later has just read: a chain of zero delays then reads the clock
-        # once per link. Nothing starves, since that time moves on with every call.
+        # First by the time that call_later has just read: a chain of zero delays then reads the
+        # clock once per link. Nothing starves, since that time moves on with every call.
         entry = self._timers.pop_due(self._recent_ns)
         if entry is None:
             self._recent_ns = self._clock.now_ns()
@@ -372,5 +371,3 @@ def _format_handle(handle: Handle) -> str:
     if isinstance(task, asyncio.Task):
         return repr(task)  # its coroutine says more than the step method
     return str(handle)
-
-

@@ -1,8 +1,8 @@
 """Handle and TimerHandle: scheduled callbacks.
 
-They are asyncio's classes for every purpose a program has (`isinstance` included), but laid out for speed:
-a compiled class with fields cannot inherit asyncio's, whose slots have a layout of their own, so
-they report asyncio's class through `__class__`.
+They are asyncio's classes for every purpose a program has (`isinstance` included), but laid out for
+speed: a compiled class with fields cannot inherit asyncio's, whose slots have a layout of their
+own, so they report asyncio's class through `__class__`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,16 @@ class Handle(TimerEntry):
         "_source_traceback",
     )
 
-    @property
+    if TYPE_CHECKING:
+        _loop: LoopCore
+        _callback: Any
+        _args: Any
+        _context: Any
+        _cancelled: bool
+        _repr: str | None
+        _source_traceback: Any
+
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         """asyncio's class, so that `isinstance` finds it."""
         return asyncio.Handle
@@ -65,7 +74,7 @@ class Handle(TimerEntry):
 
     def get_context(self) -> Context:
         """Give the context that the callback runs in."""
-        return self._context
+        return self._context  # type: ignore[no-any-return]
 
     def _run(self) -> None:
         exc = native.try_in_context(self._context, self._callback, self._args)
@@ -108,7 +117,10 @@ class TimerHandle(Handle):
 
     __slots__ = ("_when",)
 
-    @property
+    if TYPE_CHECKING:
+        _when: float
+
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         """asyncio's class, so that `isinstance` finds it."""
         return asyncio.TimerHandle
@@ -135,8 +147,8 @@ class TimerHandle(Handle):
         if not isinstance(other, asyncio.TimerHandle):
             return NotImplemented
         return (
-            self._when == other._when
-            and self._callback == other._callback
+            self._when == other._when  # type: ignore[attr-defined]
+            and self._callback == other._callback  # type: ignore[attr-defined]
             and self._args == other._args
             and self._cancelled == other._cancelled
         )
@@ -145,25 +157,25 @@ class TimerHandle(Handle):
         """Due earlier."""
         if not isinstance(other, asyncio.TimerHandle):
             return NotImplemented
-        return self._when < other._when
+        return self._when < other._when  # type: ignore[attr-defined, no-any-return]
 
     def __le__(self, other: object) -> bool:
         """Due earlier, or equal."""
         if not isinstance(other, asyncio.TimerHandle):
             return NotImplemented
-        return self._when < other._when or self == other
+        return self._when < other._when or self == other  # type: ignore[attr-defined]
 
     def __gt__(self, other: object) -> bool:
         """Due later."""
         if not isinstance(other, asyncio.TimerHandle):
             return NotImplemented
-        return self._when > other._when
+        return self._when > other._when  # type: ignore[attr-defined, no-any-return]
 
     def __ge__(self, other: object) -> bool:
         """Due later, or equal."""
         if not isinstance(other, asyncio.TimerHandle):
             return NotImplemented
-        return self._when > other._when or self == other
+        return self._when > other._when or self == other  # type: ignore[attr-defined]
 
 
 _DEBUG_FORMAT = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
@@ -171,11 +183,10 @@ _DEBUG_FORMAT = "debug" in inspect.signature(format_helpers._format_callback_sou
 
 def _describe(handle: Handle) -> str:
     args = handle._args or ()
+    source_of: Any = format_helpers._format_callback_source
     if _DEBUG_FORMAT:  # newer versions show the arguments in debug mode only
-        return format_helpers._format_callback_source(
-            handle._callback, args, debug=handle._loop._debug
-        )
-    return format_helpers._format_callback_source(handle._callback, args)
+        return str(source_of(handle._callback, args, debug=handle._loop._debug))
+    return str(source_of(handle._callback, args))
 
 
 def make_handle(

@@ -4,8 +4,17 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
 
-__all__ = ["call_in_context",
-    "call_keywords", "call_method_in_context", "call_one_in_context", "check_signals", "is_sole", "try_in_context", "try_method_in_context", "copy_context"]
+__all__ = [
+    "call_in_context",
+    "call_keywords",
+    "call_method_in_context",
+    "call_one_in_context",
+    "check_signals",
+    "copy_context",
+    "is_sole",
+    "try_in_context",
+    "try_method_in_context",
+]
 
 
 def call_in_context(context: Context, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:

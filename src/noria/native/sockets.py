@@ -85,7 +85,7 @@ def local_address(fd: int, sock: socket) -> Any:
         return None
 
 
-def peer_address(fd: int, sock: socket) -> Any:
+def peer_address(fd: int, sock: Any) -> Any:
     """Raw address of the other end, None where there is none."""
     try:
         return sock.getpeername()
@@ -98,7 +98,7 @@ def is_unix(fd: int, sock: socket) -> bool:
     return sock.family == getattr(socket_module, "AF_UNIX", None)
 
 
-def set_nodelay(fd: int, sock: socket, raw_address: Any) -> int:
+def set_nodelay(fd: int, sock: Any, raw_address: Any) -> int:
     """Switch Nagle's algorithm off where the socket is TCP; 0 or minus errno."""
     if sock.family not in _IP_FAMILIES or sock.type != socket_module.SOCK_STREAM:
         return 0

@@ -178,9 +178,10 @@ cdef enum:
     VECTOR_MAX = 64  # chunks in one call; more gain nothing and would need more stack
 
 
-# glibc gives memory above 128 KiB at the end of the heap back to the kernel on every free, and fetches
-# it again, page fault by page fault, on the next allocation: 25 microseconds for 256 KiB. It raises
-# that bound by itself to twice the largest block that was freed. Freeing one block, once, does it.
+# glibc gives memory above 128 KiB at the end of the heap back to the kernel on every free, and
+# fetches it again, page fault by page fault, on the next allocation: 25 microseconds for 256 KiB.
+# It raises that bound by itself to twice the largest block that was freed. Freeing one block,
+# once, does it.
 cdef enum:
     ALLOCATOR_WARM_BYTES = 2 * 1024 * 1024
 cdef bint _allocator_warm = False

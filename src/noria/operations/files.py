@@ -9,13 +9,15 @@ import errno
 import os
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 from noria.core.catalog import OFFLOAD, operation, result_of
 from noria.core.codes import FSYNC, READ_AT, WRITE_AT
-from noria.core.operation import Operation
 from noria.limits import TRANSFER_BYTES_MAX
 
-_POSITIONAL = sys.platform != "win32"
+if TYPE_CHECKING:
+    from noria.core.operation import Operation
+
 _seek_lock = threading.Lock()
 
 
@@ -27,7 +29,7 @@ def read_at(op: Operation) -> int:
     """
     size = min(op.size, TRANSFER_BYTES_MAX)
     try:
-        if _POSITIONAL:
+        if sys.platform != "win32":
             op.buffer = os.pread(op.fd, size, op.offset)
         else:
             op.buffer = _read_by_seeking(op.fd, size, op.offset)
@@ -41,7 +43,7 @@ def write_at(op: Operation) -> int:
     """Write `op.buffer` at `op.offset`; bytes written, which may be fewer (pwrite(2))."""
     data = memoryview(op.buffer)[:TRANSFER_BYTES_MAX]
     try:
-        if _POSITIONAL:
+        if sys.platform != "win32":
             return os.pwrite(op.fd, data, op.offset)
         return _write_by_seeking(op.fd, data, op.offset)
     except OSError as exc:

@@ -1,14 +1,16 @@
 """Operations on sockets.
 
-Each function makes one attempt on a non-blocking socket: a value >= 0, or minus errno, where -EAGAIN
-asks to be called again after the lane's readiness. Objects that come out are left in `op.buffer`
-and addresses in `op.address`. The manual pages are those of the calls: accept(2), connect(2), ...
+Each function makes one attempt on a non-blocking socket: a value >= 0, or minus errno, where
+-EAGAIN asks to be called again after the lane's readiness. Objects that come out are left in
+`op.buffer` and addresses in `op.address`. The manual pages are those of the calls: accept(2),
+connect(2), ...
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+from typing import TYPE_CHECKING
 
 from noria.core.catalog import READ, WRITE, operation, result_of
 from noria.core.codes import (
@@ -24,8 +26,10 @@ from noria.core.codes import (
     WAIT_READABLE,
     WAIT_WRITABLE,
 )
-from noria.core.operation import Operation
 from noria.native import sockets as native
+
+if TYPE_CHECKING:
+    from noria.core.operation import Operation
 
 _PENDING_NAMES = ("EINPROGRESS", "EALREADY", "EWOULDBLOCK", "EAGAIN", "WSAEWOULDBLOCK")
 _CONNECT_PENDING = {getattr(errno, name) for name in _PENDING_NAMES if hasattr(errno, name)}

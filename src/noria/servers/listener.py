@@ -1,9 +1,9 @@
 """Listener: accepts the connections of one listening socket.
 
-One multishot accept is in flight. The engine takes a bounded number of connections per turn; when the
-process or the machine is out of descriptors or memory, the listener rests for ACCEPT_RETRY_SECONDS
-instead of spinning on a socket that stays readable. A connection that was given up before it was
-accepted is passed over.
+One multishot accept is in flight. The engine takes a bounded number of connections per turn; when
+the process or the machine is out of descriptors or memory, the listener rests for
+ACCEPT_RETRY_SECONDS instead of spinning on a socket that stays readable. A connection that was
+given up before it was accepted is passed over.
 """
 
 from __future__ import annotations

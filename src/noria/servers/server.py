@@ -34,18 +34,19 @@ class Server(asyncio.Server):
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         backlog: int,
     ) -> None:
-        super().__init__(loop, sockets, protocol_factory, None, backlog, None, None)  # type: ignore[call-arg]
+        super().__init__(loop, sockets, protocol_factory, None, backlog, None, None)
         if sys.version_info < (3, 13):
             # Weak, so that an abandoned transport can still be found out.
             self._clients: weakref.WeakSet[Any] = weakref.WeakSet()
 
     if sys.version_info < (3, 13):
-
-        def _attach(self, transport: Any) -> None:
-            self._clients.add(transport)
+        # There asyncio passes no transport, and code that counts users of a server does neither.
+        def _attach(self, transport: Any = None) -> None:
+            if transport is not None:
+                self._clients.add(transport)
             super()._attach()  # type: ignore[misc]
 
-        def _detach(self, transport: Any) -> None:
+        def _detach(self, transport: Any = None) -> None:
             self._clients.discard(transport)
             super()._detach()  # type: ignore[misc]
 

@@ -1,11 +1,11 @@
 """The short way to a StreamReader.
 
-asyncio's streams are a StreamReaderProtocol that passes data to a StreamReader: four Python calls per
-message. Where both are exactly asyncio's own classes, unmodified, `feed` does in one what the four would
-do. A subclass, a patched method or a reader that is gone takes the long way.
+asyncio's streams are a StreamReaderProtocol that passes data to a StreamReader: four Python calls
+per message. Where both are exactly asyncio's own classes, unmodified, `feed` does in one what the
+four would do. A subclass, a patched method or a reader that is gone takes the long way.
 
-This module stays interpreted on purpose: the interpreter reads the attributes of a Python object several
-times faster than compiled code can through the C API.
+This module stays interpreted on purpose: the interpreter reads the attributes of a Python object
+several times faster than compiled code can through the C API.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_StreamReader = asyncio.StreamReader
+_StreamReader: Any = asyncio.StreamReader  # Any, because its private fields are used
 _StreamReaderProtocol = asyncio.StreamReaderProtocol
 _DATA_RECEIVED = _StreamReaderProtocol.data_received
 _FEED_DATA = _StreamReader.feed_data
-_WAKEUP_WAITER = _StreamReader._wakeup_waiter  # type: ignore[attr-defined]
+_WAKEUP_WAITER = _StreamReader._wakeup_waiter
 
 
 def short_way_of(protocol: Any) -> Callable[[Any, bytes], bool] | None:
@@ -43,7 +43,7 @@ def feed(protocol: Any, data: bytes) -> bool:
     # Each time, because a program gets to see the reader, and may patch it, only after all is made.
     if (
         _StreamReader.feed_data is not _FEED_DATA
-        or _StreamReader._wakeup_waiter is not _WAKEUP_WAITER  # type: ignore[attr-defined]
+        or _StreamReader._wakeup_waiter is not _WAKEUP_WAITER
         or _StreamReaderProtocol.data_received is not _DATA_RECEIVED
         or "feed_data" in reader.__dict__
         or "data_received" in protocol.__dict__

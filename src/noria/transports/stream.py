@@ -1,16 +1,17 @@
 # cython: boundscheck=False, wraparound=False
 """StreamTransport: asyncio's transport for TCP and Unix stream sockets.
 
-Reading. One multishot receive is in flight while the protocol wants data. Pausing cancels it; what it
-had already collected is held back and delivered first on resuming, so no byte is lost or doubled (T1).
-A BufferedProtocol gets its data received straight into its own memory: there the operation in flight
-only waits for readability.
+Reading. One multishot receive is in flight while the protocol wants data. Pausing cancels it; what
+it had already collected is held back and delivered first on resuming, so no byte is lost or doubled
+(T1). A BufferedProtocol gets its data received straight into its own memory: there the operation in
+flight only waits for readability.
 
-Writing. An idle transport sends at once (T2); what the kernel does not take waits in a WriteFlow and goes
-out vectored. The send operation is borrowed from the loop for that time, so idle connections hold none.
+Writing. An idle transport sends at once (T2); what the kernel does not take waits in a WriteFlow
+and goes out vectored. The send operation is borrowed from the loop for that time, so idle
+connections hold none.
 
-Ending. `connection_lost` is called exactly once, from the loop, and afterwards the descriptor is closed
-(T5). An exception in a protocol method ends that connection only (T4).
+Ending. `connection_lost` is called exactly once, from the loop, and afterwards the descriptor is
+closed (T5). An exception in a protocol method ends that connection only (T4).
 
 States of reading (`_receiving`): STOPPED - (start) -> RECEIVING - (pause, close) -> CANCELLING -
 (completion -ECANCELED) -> STOPPED, or back to RECEIVING when resumed meanwhile.
@@ -22,7 +23,7 @@ import asyncio
 import errno
 import socket
 import warnings
-from asyncio import protocols, trsock
+from asyncio import constants, protocols, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,9 @@ class ReceiveOperation(Operation):
 
     __slots__ = ("transport",)
 
+    if TYPE_CHECKING:
+        transport: StreamTransport | None
+
     def deliver(self, result: int, flags: int, data: object) -> None:
         """Pass a completion on to the transport."""
         transport = self.transport
@@ -82,6 +86,9 @@ class SendOperation(Operation):
     """A send, lent to one transport at a time."""
 
     __slots__ = ("transport",)
+
+    if TYPE_CHECKING:
+        transport: StreamTransport | None
 
     def deliver(self, result: int, flags: int, data: object) -> None:
         """Pass the completion on to the transport."""
@@ -110,8 +117,8 @@ class StreamTransport:
         "_descriptor",
         "_eof",
         "_extra",
-        "_feed",
         "_fd",
+        "_feed",
         "_flow",
         "_held",
         "_kind",
@@ -130,7 +137,7 @@ class StreamTransport:
     )
 
     _start_tls_compatible = True
-    _sendfile_compatible = asyncio.constants._SendfileMode.UNSUPPORTED  # until it is offered
+    _sendfile_compatible = constants._SendfileMode.UNSUPPORTED  # until it is offered
 
     def __init__(
         self,
@@ -146,7 +153,7 @@ class StreamTransport:
         self._loop = loop
         self._fd = descriptor.fd
         # The compiled calls act on numbers; then a socket object is made only if somebody asks.
-        self._sock = None if native.COMPILED else descriptor.sock
+        self._sock: Any = None if native.COMPILED else descriptor.sock
         self._peer = native.peer_address(self._fd, self._sock) if peer is None else peer
         self._local: Any = None
         self._extra = extra
@@ -173,7 +180,7 @@ class StreamTransport:
             server._attach(self)
         self._descriptor = descriptor
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         """asyncio's class, so that `isinstance` finds it; see loop/handles.py."""
         return asyncio.Transport
@@ -187,7 +194,7 @@ class StreamTransport:
         except (SystemExit, KeyboardInterrupt):
             self._loop.call_soon(self._begin, waiter)  # the next run goes on here (L4)
             raise
-        except BaseException as exc:  # noqa: BLE001 - user code
+        except BaseException as exc:
             self._loop.call_exception_handler(
                 {
                     "message": "Exception in protocol.connection_made()",
@@ -215,7 +222,7 @@ class StreamTransport:
         if isinstance(protocol, asyncio.BufferedProtocol):
             self._kind = _BUFFERED
             return
-        self._feed = shortcut.short_way_of(protocol)
+        self._feed: Any = shortcut.short_way_of(protocol)
         self._kind = _DATA if self._feed is None else _STREAM_READER
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -307,7 +314,7 @@ class StreamTransport:
             else:
                 self._start_receiving()
         elif self._paused or self._held is not None:
-            self._hold(result if result else b"")
+            self._hold(result or b"")
         elif result < 0:
             self._read_failed(result)
         else:
@@ -320,14 +327,14 @@ class StreamTransport:
                 return
             kind = _DATA
         if kind == _DATA:
-            exc = calls.try_method_in_context(
-                self._context, self._protocol, "data_received", data
-            )
+            exc = calls.try_method_in_context(self._context, self._protocol, "data_received", data)
             if exc is not None:
                 self._user_error(exc, "Fatal error: protocol.data_received() call failed.")
             return
         exc = calls.try_in_context(
-            self._context, protocols._feed_data_to_buffered_proto, (self._protocol, data)
+            self._context,
+            protocols._feed_data_to_buffered_proto,  # type: ignore[attr-defined]
+            (self._protocol, data),
         )
         if exc is not None:
             self._user_error(exc, "Fatal error: protocol.data_received() call failed.")
@@ -376,7 +383,7 @@ class StreamTransport:
                     raise RuntimeError("get_buffer() returned an empty buffer")
             except (SystemExit, KeyboardInterrupt):
                 raise
-            except BaseException as exc:  # noqa: BLE001 - user code
+            except BaseException as exc:
                 self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
                 return
             try:
@@ -398,7 +405,7 @@ class StreamTransport:
                 )
             except (SystemExit, KeyboardInterrupt):
                 raise
-            except BaseException as exc:  # noqa: BLE001 - user code
+            except BaseException as exc:
                 self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
                 return
             share -= received
@@ -421,7 +428,7 @@ class StreamTransport:
             self._receive.transport = self  # the end is read once more, and told again (L4)
             self._receive_on()
             raise
-        except BaseException as exc:  # noqa: BLE001 - user code
+        except BaseException as exc:
             self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
             return
         if not keep_open:
@@ -452,7 +459,7 @@ class StreamTransport:
             raise RuntimeError("Cannot call write() after write_eof()")
         if isinstance(data, memoryview) and not _is_plain(data):
             data = bytes(data)
-        if not len(data):
+        if not data:
             return
         if self._lost:
             self._write_after_loss()
@@ -493,9 +500,7 @@ class StreamTransport:
         """
         if self._eof:
             raise RuntimeError("Cannot call writelines() after write_eof()")
-        chunks = [
-            data if type(data) is bytes else bytes(memoryview(data)) for data in list_of_data
-        ]
+        chunks = [data if type(data) is bytes else bytes(memoryview(data)) for data in list_of_data]
         chunks = [chunk for chunk in chunks if chunk]
         if not chunks:
             return
@@ -573,7 +578,7 @@ class StreamTransport:
 
     def _borrow_send(self) -> SendOperation:
         loop = self._loop
-        op = loop._spare_send
+        op: SendOperation | None = loop._spare_send
         if op is None:
             op = SendOperation(codes.SEND)
         else:
@@ -661,7 +666,7 @@ class StreamTransport:
             getattr(self._protocol, name)()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as exc:  # noqa: BLE001 - user code
+        except BaseException as exc:
             self._loop.call_exception_handler(
                 {
                     "message": f"protocol.{name}() failed",
@@ -691,9 +696,7 @@ class StreamTransport:
         """Close without sending what is buffered."""
         self._force_close(None)
 
-    def _fatal_error(
-        self, exc: BaseException, message: str = "Fatal error on transport"
-    ) -> None:
+    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if isinstance(exc, OSError):
             if self._loop._debug:
                 logger.debug("%r: %s", self, message, exc_info=exc)
