@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import noria
 from tests.loops import run, turns
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ def test_a_socket_of_a_transport_is_refused(both: asyncio.AbstractEventLoop, met
         transport, _ = await both.create_connection(asyncio.Protocol, sock=left)
         with pytest.raises(RuntimeError, match="is used by transport"):
             await METHODS[method](both, left)
-        with pytest.raises(RuntimeError, match="is used by transport"):
-            await both.create_connection(asyncio.Protocol, sock=left)
+        if sys.version_info >= (3, 12) or isinstance(both, noria.Loop):
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                await both.create_connection(asyncio.Protocol, sock=left)
         right.send(b"x")
         transport.abort()
         right.close()

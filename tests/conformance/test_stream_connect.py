@@ -7,11 +7,13 @@ import contextlib
 import errno
 import gc
 import socket
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import noria
 from tests.loops import Recorder, end, run, tcp_pair, turns, until, unused_port, wire
 
 if TYPE_CHECKING:
@@ -117,9 +119,10 @@ def test_all_addresses_fail(both: asyncio.AbstractEventLoop, resolve: Callable[.
             await both.create_connection(Recorder, "somewhere", 1)
         assert str(one) in str(caught.value)
         assert str(two) in str(caught.value)
-        with pytest.raises(ExceptionGroup) as group:
-            await both.create_connection(Recorder, "somewhere", 1, all_errors=True)  # type: ignore[call-overload] # newer than the stubs
-        assert [type(exc) for exc in group.value.exceptions] == [ConnectionRefusedError] * 2
+        if sys.version_info >= (3, 12) or isinstance(both, noria.Loop):
+            with pytest.raises(ExceptionGroup) as group:
+                await both.create_connection(Recorder, "somewhere", 1, all_errors=True)  # type: ignore[call-overload] # newer than the stubs
+            assert [type(exc) for exc in group.value.exceptions] == [ConnectionRefusedError] * 2
         resolve((LOOPBACK, one), (LOOPBACK, one))
         with pytest.raises(ConnectionRefusedError):  # the same twice is said once
             await both.create_connection(Recorder, "somewhere", 1)
