@@ -212,7 +212,7 @@ def test_e7_a_signal_handler_that_interrupts_a_wake(
 
     on_signal(handler)
     deadline = time.monotonic() + SOON_SECONDS
-    with signals(0.0001, 100):
+    with signals(0.0001, 100_000):
         while calls[0] < 50 and time.monotonic() < deadline:
             for _ in range(50):
                 driver.engine.wake()
@@ -294,7 +294,7 @@ def test_e6_a_handler_that_raises_beside_news_loses_no_edge(
     gc.disable()  # an exception in a callback of the collector would be swallowed
     peers = itertools.cycle(peer for _, peer in pairs)
     try:
-        with signals(0.0002, 50):
+        with signals(0.0002, 100_000):
             deadline = time.monotonic() + SOON_SECONDS
             while interrupts[0] < 50 and time.monotonic() < deadline:
                 next(peers).send(b"x")
