@@ -40,8 +40,16 @@ def test_the_detector_catches_a_mutant(mutant: str, engine: str) -> None:
     # Whether two threads meet on one number is chance, and a busy machine lowers it: try longer.
     for count in (1000, 4000, 16000):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.soak.stress", mutant]
-            + ["--engine", engine, "--count", str(count)],
+            [
+                sys.executable,
+                "-m",
+                "tests.soak.stress",
+                mutant,
+                "--engine",
+                engine,
+                "--count",
+                str(count),
+            ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
