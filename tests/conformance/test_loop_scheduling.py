@@ -111,7 +111,7 @@ def test_l1_a_timer_is_not_early_by_its_own_clock(loop: asyncio.AbstractEventLoo
     assert early == []
 
 
-def test_timers_run_in_the_order_of_their_times(both: asyncio.AbstractEventLoop) -> None:
+def test_l2_timers_run_in_the_order_of_their_times(both: asyncio.AbstractEventLoop) -> None:
     order: list[float] = []
     start = both.time()
     delays = [n / 10_000 for n in range(100)]
@@ -124,7 +124,7 @@ def test_timers_run_in_the_order_of_their_times(both: asyncio.AbstractEventLoop)
     assert order == delays
 
 
-def test_timers_of_one_time_run_in_the_order_of_their_scheduling(
+def test_l2_timers_of_one_time_run_in_the_order_of_their_scheduling(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     """asyncio's heap promises no order between equal times; noria does."""
@@ -137,7 +137,7 @@ def test_timers_of_one_time_run_in_the_order_of_their_scheduling(
     assert order == list(range(200))
 
 
-def test_negative_delays_are_due_at_once_in_the_order_of_their_times(
+def test_l2_negative_delays_are_due_at_once_in_the_order_of_their_times(
     both: asyncio.AbstractEventLoop,
 ) -> None:
     order: list[str] = []
@@ -314,7 +314,7 @@ def test_l7_threads_race_with_close(both: asyncio.AbstractEventLoop) -> None:
     assert not surprises
 
 
-def test_stop_finishes_what_was_scheduled_and_leaves_the_rest(
+def test_l4_stop_finishes_what_was_scheduled_and_leaves_the_rest(
     both: asyncio.AbstractEventLoop,
 ) -> None:
     order: list[str] = []

@@ -285,7 +285,7 @@ class Marking(Recorder):
         super().connection_lost(exc)
 
 
-def test_t6_a_value_set_for_one_client_is_not_seen_by_another(
+def test_l5_a_value_set_for_one_client_is_not_seen_by_another(
     both: asyncio.AbstractEventLoop,
 ) -> None:
     """House rule: each connection has a context of its own."""
@@ -323,7 +323,7 @@ def test_t6_a_value_set_for_one_client_is_not_seen_by_another(
     run(both, main())
 
 
-def test_t6_a_client_connection_has_the_context_of_its_making(
+def test_l5_a_client_connection_has_the_context_of_its_making(
     both: asyncio.AbstractEventLoop,
 ) -> None:
     async def main() -> None:
@@ -348,7 +348,7 @@ def test_t6_a_client_connection_has_the_context_of_its_making(
     run(both, main())
 
 
-def test_t6_held_data_comes_in_the_same_context(loop: asyncio.AbstractEventLoop) -> None:
+def test_l5_held_data_comes_in_the_same_context(loop: asyncio.AbstractEventLoop) -> None:
     """asyncio goes over to the context of whoever calls resume_reading."""
 
     class Pausing(Marking):
@@ -376,7 +376,7 @@ def test_t6_held_data_comes_in_the_same_context(loop: asyncio.AbstractEventLoop)
     run(loop, main())
 
 
-def test_t6_buffered_protocols_have_it_too(both: asyncio.AbstractEventLoop) -> None:
+def test_l5_buffered_protocols_have_it_too(both: asyncio.AbstractEventLoop) -> None:
     seen: list[tuple[str, str]] = []
 
     class Buffered(asyncio.BufferedProtocol):

@@ -123,6 +123,12 @@ def step(lines: list[Line], driver: Driver, chance: random.Random) -> None:
         each.recycle()
 
 
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(100, 600))
+def test_e5_many_random_lives(driver: Driver, seed: int) -> None:
+    test_e5_random_lives(driver, seed)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_e5_random_lives(driver: Driver, seed: int) -> None:
     chance = random.Random(seed)

@@ -21,12 +21,12 @@ from noria.lab.measure import Cores, Usage
 def test_usage_of_this_process() -> None:
     pid = os.getpid()
     before, own_ns = measure.read_usage(pid), time.process_time_ns()
-    for _ in range(3):
+    for _ in range(50):  # a sleep that ends before its switch is none, so not all of them count
         time.sleep(0.001)
     sum(range(200_000))
     own_ns = time.process_time_ns() - own_ns
     used = measure.read_usage(pid) - before
-    assert used.sleeps >= 3
+    assert 25 <= used.sleeps <= 100
     # A running thread's clock is brought up to date by the scheduler's tick at the latest.
     assert abs(used.cpu_ns - own_ns) < 50_000_000
 
