@@ -6,6 +6,7 @@ import importlib
 import json
 import platform
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 _UNAVAILABLE = 1
 """Exit status of `--check` where no engine can run, or not the one that NORIA_ENGINE names."""
+
+_MISPLACED = "its compiled modules are for another Python"
+"""Why a build that was compiled runs interpreted."""
+
+_COLUMNS = 100
+"""Where the only row that may be long, the reason for the choice, is wrapped."""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -46,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine() -> dict[str, Any]:
     """Collect everything that the report tells, as JSON can hold it."""
+    probes = dict(lowlevel.explain())
+    chosen = _chosen()
+    probe = probes.get(chosen["name"] or "")
     return {
         "noria": {"version": noria.__version__, **_build()},
         "python": {
@@ -63,13 +73,14 @@ def examine() -> dict[str, Any]:
                 "available": probe.available,
                 "reason": probe.reason,
                 "features": list(probe.features),
+                "descriptors_max": probe.descriptors_max,
                 "automatic": name in lowlevel.AUTOMATIC_ENGINE_NAMES,
             }
-            for name, probe in lowlevel.explain()
+            for name, probe in probes.items()
         ],
-        "chosen": _chosen(),
+        "chosen": chosen,
         "disk_backends": list(lowlevel.DISK_BACKEND_NAMES),
-        "descriptors": _descriptors(),
+        "descriptors": _descriptors(probe.descriptors_max if probe else None),
     }
 
 
@@ -90,7 +101,9 @@ def render(report: dict[str, Any]) -> str:
     return "\n".join(
         [
             *(f"{title:<10}{text}" for title, text in rows),
-            f"{'engine':<10}{name}: {chosen['reason']}",
+            *textwrap.wrap(
+                f"{'engine':<10}{name}: {chosen['reason']}", _COLUMNS, subsequent_indent=" " * 10
+            ),
             "",
             "engines",
             *_engine_rows(report["engines"], chosen["name"]),
@@ -104,8 +117,8 @@ def _build() -> dict[str, Any]:
     reason = None
     if not lowlevel.COMPILED:
         try:
-            reason = json.loads(record.read_text("utf-8"))["reason"] or None
-        except (OSError, ValueError, KeyError):
+            reason = json.loads(record.read_text("utf-8"))["reason"] or _MISPLACED
+        except (OSError, ValueError, KeyError, TypeError):
             reason = "run from source"
     return {"compiled": lowlevel.COMPILED, "reason": reason}
 
@@ -118,35 +131,41 @@ def _chosen() -> dict[str, str | None]:
     return {"name": choice.name, "reason": choice.reason}
 
 
-def _descriptors() -> dict[str, int | None] | None:
-    """Tell the limits of open descriptors and the clients they allow; None where there are none."""
-    if sys.platform == "win32":
-        return None
-    resource = importlib.import_module("resource")  # Windows has no such module
-    soft, hard = (
-        None if limit == resource.RLIM_INFINITY else limit
-        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
-    )
+def _descriptors(watched_max: int | None) -> dict[str, int | None]:
+    """Tell the limits of open descriptors, what the engine can watch, and the clients they allow.
+
+    None stands for no limit; Windows sets none, but its engines may.
+    """
+    soft = hard = None
+    if sys.platform != "win32":
+        resource = importlib.import_module("resource")  # Windows has no such module
+        soft, hard = (
+            None if limit == resource.RLIM_INFINITY else limit
+            for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+        )
     return {
         "soft": soft,
         "hard": hard,
-        "clients_soft": _clients(soft),
-        "clients_hard": _clients(hard),
+        "watched": watched_max,
+        "clients_soft": _clients(soft, watched_max),
+        "clients_hard": _clients(hard, watched_max),
     }
 
 
-def _clients(limit: int | None) -> int | None:
-    return None if limit is None else max(0, limit - DESCRIPTORS_SPARE)
+def _clients(*limits: int | None) -> int | None:
+    known = [limit for limit in limits if limit is not None]
+    return max(0, min(known) - DESCRIPTORS_SPARE) if known else None
 
 
-def _descriptor_rows(descriptors: dict[str, int | None] | None) -> list[tuple[str, str]]:
-    if descriptors is None:
-        return [("clients", "no limit of descriptors on this system")]
+def _descriptor_rows(descriptors: dict[str, int | None]) -> list[tuple[str, str]]:
     limits = f"{_number(descriptors['soft'])} descriptors"
     clients = f"{_number(descriptors['clients_soft'])} at the same time"
     if descriptors["hard"] != descriptors["soft"]:
         limits += f", can be raised to {_number(descriptors['hard'])} (ulimit -n)"
+    if descriptors["clients_hard"] != descriptors["clients_soft"]:
         clients += f", {_number(descriptors['clients_hard'])} with the limit raised"
+    if descriptors["watched"] is not None:
+        limits += f"; the engine watches {_number(descriptors['watched'])}"
     return [("limits", limits), ("clients", clients)]
 
 

@@ -17,6 +17,7 @@ from noria.lab.processes import ClientProcess, ServerProcess
 from noria.lab.settings import (
     CLIENTS_PER_ADDRESS,
     CONNECT_TIMEOUT_S,
+    DESCRIPTORS_SPARE,
     PARALLEL_CONNECTS,
     SAMPLES_PER_ROUND,
 )
@@ -205,8 +206,17 @@ def begin(
     return document, cores
 
 
-def allow_clients(wanted: int, document: Document) -> int:
-    """Return how many clients the descriptor limit allows, with a note where they are fewer."""
+def allow_clients(wanted: int, document: Document, contenders: Sequence[str] = ()) -> int:
+    """Return how many clients the limits allow, with a note where they are fewer.
+
+    Args:
+        wanted: how many were asked for.
+        document: takes the note.
+        contenders: those who have to hold all of them at once.
+
+    Raises:
+        LabError: not a single one.
+    """
     allowed = clients_allowed(wanted)
     if allowed < 1:
         raise LabError("the descriptor limit (ulimit -n) leaves no room for a single client")
@@ -215,4 +225,12 @@ def allow_clients(wanted: int, document: Document) -> int:
             f"{wanted:,} clients were asked for; the hard descriptor limit (ulimit -Hn) allows "
             f"{allowed:,}, so {allowed:,} it is"
         )
+    for contender in contenders:
+        watched = adapters.descriptors_max(contender)
+        if watched is not None and watched - DESCRIPTORS_SPARE < allowed:
+            allowed = max(1, watched - DESCRIPTORS_SPARE)
+            document.notes.append(
+                f"{wanted:,} clients were asked for; {contender} watches {watched:,} descriptors, "
+                f"so {allowed:,} it is"
+            )
     return allowed

@@ -2,7 +2,8 @@
 
 A contender's word is a key of ADAPTERS, with an option behind a colon where it takes one
 (`noria:epoll-et`). An adapter of an event loop offers `new_event_loop(option)`; one without a loop
-offers `serve(listeners, stop_fd)`. Both offer `missing()`: why it cannot run here.
+offers `serve(listeners, stop_fd)`. Both offer `missing()`: why it cannot run here. An adapter whose
+loop watches a limited number of descriptors offers `descriptors_max(option)` as well.
 """
 
 from __future__ import annotations
@@ -68,6 +69,14 @@ def missing(contender: str) -> str | None:
     name, _ = split(contender)
     module = importlib.import_module(ADAPTERS.get(name) or BARE[name])
     return cast("str | None", module.missing())
+
+
+def descriptors_max(contender: str) -> int | None:
+    """Say how many descriptors a contender can watch, None for no limit. Raises LabError."""
+    name, option = split(contender)
+    module = importlib.import_module(ADAPTERS.get(name) or BARE[name])
+    tell = getattr(module, "descriptors_max", None)
+    return None if tell is None else cast("int | None", tell(option))
 
 
 def load(contender: str) -> tuple[Adapter, str]:

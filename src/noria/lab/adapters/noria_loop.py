@@ -15,6 +15,17 @@ def missing() -> str | None:
     return None
 
 
+def descriptors_max(option: str) -> int | None:
+    """Tell how many descriptors the engine can watch; None where nothing limits them."""
+    noria = importlib.import_module("noria")
+    lowlevel = importlib.import_module("noria.lowlevel")
+    try:
+        name = lowlevel.choose(option or None).name
+    except noria.EngineUnavailableError:
+        return None  # who starts a server on it hears why
+    return cast("int | None", dict(lowlevel.explain())[name].descriptors_max)
+
+
 def new_event_loop(option: str) -> asyncio.AbstractEventLoop:
     """Make noria's loop. Raises what noria raises for an engine that is unknown or unavailable."""
     noria = importlib.import_module("noria")

@@ -110,7 +110,7 @@ def run(options: C10kOptions, screen: Screen) -> Document:
     document, cores = begin("c10k", asdict(options), options.server_core, options.client_core)
     bases = usable_contenders(options.contenders, document, needed=True)
     against = usable_contenders(options.against, document, needed=False)
-    clients = allow_clients(options.clients, document)
+    clients = allow_clients(options.clients, document, [*bases, *against])
     entries = lines_up(bases, against, twins=bool(against))
     found = {label: _Entry() for label, _ in entries}
     for number in range(options.runs):

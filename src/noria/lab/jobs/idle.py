@@ -52,7 +52,7 @@ def run(options: IdleOptions, screen: Screen) -> Document:
     ]
     active = min(ACTIVE, options.clients)
     # The clients beside the idle ones live in the same load generator.
-    clients = allow_clients(options.clients + active, document) - active
+    clients = allow_clients(options.clients + active, document, contenders) - active
     rows = []
     for contender in contenders:
         row = _Measured(options, cores, screen, contender, clients, active).go()

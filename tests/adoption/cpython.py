@@ -1,0 +1,54 @@
+"""Runs CPython's own tests of event loops on noria's; test_cpython.py starts it.
+
+    python tests/adoption/cpython.py ENGINE
+
+prints one JSON object: how many tests ran, and the last line of each failure by its test.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import sys
+import unittest
+from typing import Any
+
+import noria
+
+SUITES = {
+    "test_events": "EventLoopTestsMixin",
+    "test_sock_lowlevel": "BaseSockTestsMixin",
+    "test_server": "BaseStartServer",
+    "test_buffered_proto": "BaseTestBufferedProtocol",
+}
+"""Classes of tests that leave it to a subclass which loop they test, by module."""
+
+
+def suite(engine: str) -> unittest.TestSuite:
+    """Those tests on noria's loop."""
+
+    def make(_: Any) -> noria.Loop:
+        return noria.new_event_loop(engine)
+
+    found = unittest.TestSuite()
+    base = importlib.import_module("test.test_asyncio.utils").TestCase
+    for module, name in SUITES.items():
+        tests = getattr(importlib.import_module(f"test.test_asyncio.{module}"), name)
+        case = type(name, (tests, base), {"create_event_loop": make, "new_loop": make})
+        found.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(case))
+    return found
+
+
+def main(engine: str) -> None:
+    """Run them and print what came of it."""
+    result = unittest.TextTestRunner(stream=io.StringIO()).run(suite(engine))
+    failed = {
+        case.id().rpartition(".")[2]: text.strip().splitlines()[-1]
+        for case, text in [*result.errors, *result.failures]
+    }
+    print(json.dumps({"ran": result.testsRun, "skipped": len(result.skipped), "failed": failed}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
