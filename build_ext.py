@@ -36,6 +36,7 @@ COMPILED: Final = (
     "noria.native.calls",
     "noria.native.clock",
     "noria.native.epoll",
+    "noria.native.members",
     "noria.native.queue",
     "noria.native.sockets",
     "noria.core.clock",
@@ -47,18 +48,27 @@ COMPILED: Final = (
     "noria.engines.interface",
     "noria.engines.slots",
     "noria.engines.waker",
+    "noria.engines.registrations",
     "noria.engines.readiness",
     "noria.engines.epoll",
     "noria.loop.handles",
     "noria.loop.core",
     "noria.loop.waits",
     "noria.transports.flow",
+    "noria.transports.connection",
+    "noria.transports.sending",
     "noria.transports.stream",
 )
 """The compiled modules. Of `x.pyx` and `x.py` the first is compiled; the `.py` is its twin."""
 
 PLATFORMS: Final = ("linux", "darwin")
 """Where COMPILED is compiled; elsewhere `auto` means interpreted."""
+
+LINUX_ONLY: Final = (
+    "noria.native.epoll",
+    "noria.engines.epoll",
+)
+"""Those of COMPILED that need headers of Linux; elsewhere they stay interpreted and idle."""
 
 PLAIN_C: Final = {
     "noria.lab._client": ("client.c", "module.c", "server.c"),
@@ -114,13 +124,19 @@ def optimization() -> list[str]:
     return [*level, "-g0"]
 
 
+def compiled_here() -> tuple[str, ...]:
+    """The modules that are compiled on this platform, all or none of them."""
+    linux = sys.platform.startswith("linux")
+    return tuple(module for module in COMPILED if linux or module not in LINUX_ONLY)
+
+
 def extensions() -> list[Extension]:
     """The extension modules to attempt in this mode on this platform."""
     if MODE not in {"auto", "python", "require"}:
         sys.exit(f"NORIA_BUILD={MODE!r} is not one of auto, python, require")
     found = []
     if MODE == "require" or (MODE == "auto" and sys.platform in PLATFORMS):
-        found += [Extension(module, [str(source_of(module))]) for module in COMPILED]
+        found += [Extension(module, [str(source_of(module))]) for module in compiled_here()]
     if sys.platform.startswith("linux"):
         for module, names in PLAIN_C.items():
             directory = SOURCE.joinpath(*module.split(".")).parent
@@ -208,7 +224,7 @@ class BuildExtensions(build_ext):
         from Cython.Build import cythonize  # noqa: PLC0415 - absent where nothing is compiled
 
         directory = Path(self.build_temp) / "cython"
-        for source in map(source_of, COMPILED):
+        for source in map(source_of, (ext.name for ext in compiled)):
             generated_file = directory / source.with_suffix(".c")
             if generated_file.exists() and changed_at(source) > generated_file.stat().st_mtime:
                 generated_file.unlink()

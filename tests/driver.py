@@ -37,7 +37,7 @@ class Event(NamedTuple):
 class Recorded(Operation):
     """An operation that writes its completions down."""
 
-    __slots__ = ("events",)
+    __slots__ = ("__weakref__", "events")
 
     def __init__(self, code: int, fd: int = -1, sock: Any = None) -> None:
         super().__init__(code, fd, sock)

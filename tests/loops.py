@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import sys
 import time
@@ -32,6 +33,19 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 PATIENCE_SECONDS = 20.0
 HAS_IPV6 = socket.has_ipv6
+POSIX = sys.platform != "win32"
+WINE = not POSIX and "WINEPREFIX" in os.environ
+
+BROKEN: tuple[type[OSError], ...] = (BrokenPipeError, ConnectionResetError)
+"""What sending to a peer that is gone may raise."""
+
+if not POSIX:
+    BROKEN += (ConnectionAbortedError,)
+
+tells_resets = pytest.mark.skipif(WINE, reason="Wine tells a reset as the end of the stream")
+"""For tests in which the peer resets a connection, and recv or shutdown has to tell."""
+
+PAIR_BUFFER_BYTES = 65536
 
 
 class Reports(list[dict[str, Any]]):
@@ -92,6 +106,12 @@ def both(
     yield from serve_loop(open_loop(request.param), reports)
 
 
+def skip_asyncio_on_wine(loop: asyncio.AbstractEventLoop) -> None:
+    """Skip a test of asyncio's own loop that resets connections before they are accepted."""
+    if WINE and isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("Wine's accept says ENOTCONN of a reset connection; asyncio reports it")
+
+
 Users = tuple[socket.socket, socket.socket]
 """Two connected non-blocking sockets of the user."""
 
@@ -99,8 +119,7 @@ Users = tuple[socket.socket, socket.socket]
 @pytest.fixture
 def users() -> Iterator[Users]:
     """Such a pair."""
-    left, right = socket.socketpair()
-    yield from lend(left, right)
+    yield from lend(*socket_pair())
 
 
 @pytest.fixture
@@ -249,7 +268,7 @@ async def wire(protocol: P | None = None, **options: Any) -> Wire:
         options: `tcp=True` for a connection over the loopback interface; `small=True` for buffers
             as small as the kernel allows.
     """
-    left, right = tcp_pair() if options.get("tcp") else socket.socketpair()
+    left, right = tcp_pair() if options.get("tcp") else socket_pair()
     right.setblocking(False)
     if options.get("small"):
         for sock in (left, right):
@@ -267,6 +286,19 @@ async def end(*wires: Wire) -> None:
             one.transport.abort()
         one.peer.close()
     await turns(2)
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Make what socket.socketpair makes, with buffers that a megabyte fills.
+
+    On Windows that is a TCP connection, and over the loopback interface several megabytes fit.
+    """
+    left, right = socket.socketpair()
+    if not POSIX:
+        for sock in (left, right):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PAIR_BUFFER_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PAIR_BUFFER_BYTES)
+    return left, right
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -308,13 +340,13 @@ def unused_port() -> int:
 
 
 def is_open(fd: int) -> bool:
-    """Whether a descriptor number is in use in this process."""
+    """Whether a descriptor number is in use in this process; on Windows that of a socket."""
     try:
-        os.fstat(fd)
+        if POSIX:
+            os.fstat(fd)
+        else:
+            select.select([fd], [], [], 0)
     except OSError as exc:
-        assert exc.errno == errno.EBADF  # noqa: PT017 - checks itself
+        assert exc.errno == (errno.EBADF if POSIX else errno.ENOTSOCK)  # noqa: PT017 - checks itself
         return False
     return True
-
-
-POSIX = sys.platform != "win32"

@@ -65,7 +65,9 @@ def test_an_unclosed_loop_warns_and_is_closed(both: Any) -> None:
     before = open_descriptors()
     forgotten: Any = make()
     run_turns(forgotten)
-    assert open_descriptors() - before
+    assert open_descriptors() - before or not before, (
+        "which is empty where the system does not tell"
+    )
     reference = weakref.ref(forgotten)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

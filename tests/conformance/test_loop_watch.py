@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import os
 import socket
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from noria.limits import SELECT_SOCKETS_MAX
 from tests.conftest import build_under_test
 from tests.loops import POSIX, end, fill, run, run_turns, tcp_pair, turns, until, wire
 
@@ -39,6 +41,7 @@ def test_l6_a_callback_that_reads_one_of_ten_bytes_is_called_ten_times(
     assert b"".join(read) == b"0123456789"
     assert both.remove_reader(left) is True
     assert both.remove_reader(left) is False
+    assert both.remove_reader(10**30) is False
 
 
 def test_l6_a_callback_that_reads_nothing_is_called_every_turn(
@@ -427,12 +430,52 @@ def test_l6_what_else_is_watched_survives_a_duplicate(
 
 
 def test_a_regular_file_cannot_be_watched(both: asyncio.AbstractEventLoop, tmp_path: Any) -> None:
-    if not POSIX or (isinstance(both, asyncio.SelectorEventLoop)):
-        pytest.skip("select of asyncio on Windows; asyncio's poll and select say nothing")
+    if isinstance(both, asyncio.SelectorEventLoop):
+        pytest.skip("asyncio's poll and select say nothing")
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    with path.open("rb") as file, pytest.raises(PermissionError):
+    with path.open("rb") as file, pytest.raises(OSError, match="watch on descriptor") as caught:
         both.add_reader(file, print)
+    assert caught.value.errno == (errno.EPERM if POSIX else errno.ENOTSOCK)
+
+
+@pytest.mark.skipif(POSIX, reason="pipes can be watched on Unix")
+def test_what_is_no_socket_cannot_be_watched_on_windows(loop: asyncio.AbstractEventLoop) -> None:
+    reader, writer = os.pipe()
+    for fd, method, remove in (
+        (reader, loop.add_reader, loop.remove_reader),
+        (writer, loop.add_writer, loop.remove_writer),
+    ):
+        with pytest.raises(OSError, match=r"nonsocket \(watch on descriptor") as caught:
+            method(fd, print)
+        assert caught.value.errno == errno.ENOTSOCK
+        assert remove(fd) is False
+    os.close(reader)
+    os.close(writer)
+    run_turns(loop)
+
+
+@pytest.mark.skipif(POSIX, reason="the limit of Windows; Unix has one of numbers")
+def test_one_more_than_select_takes_is_refused_on_windows(both: asyncio.AbstractEventLoop) -> None:
+    if isinstance(both, asyncio.SelectorEventLoop):
+        pytest.skip("asyncio's loop breaks when it waits for too many")
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket()) for _ in range(SELECT_SOCKETS_MAX)]
+        watched = socks[: SELECT_SOCKETS_MAX - 1]  # the waker is one too
+        for sock in watched:
+            both.add_reader(sock, print)
+        with pytest.raises(OSError, match="more sockets than the engine can watch") as caught:
+            both.add_reader(socks[-1], print)
+        assert caught.value.errno == errno.EMFILE
+        seen: list[int] = []
+        mine, far = (stack.enter_context(sock) for sock in tcp_pair())
+        both.remove_reader(watched.pop())
+        both.add_reader(mine, lambda: seen.append(len(mine.recv(10))))
+        far.send(b"x")
+        run_turns(both)
+        assert 1 in seen, "there is room for another one"
+        for sock in (mine, *watched):
+            both.remove_reader(sock)
 
 
 def test_a_closed_descriptor_cannot_be_watched(
@@ -443,8 +486,8 @@ def test_a_closed_descriptor_cannot_be_watched(
     left.close()
     with pytest.raises(ValueError, match="Invalid file"):
         both.add_reader(left, print)
-    if POSIX and not isinstance(both, asyncio.SelectorEventLoop):
-        with pytest.raises(OSError, match="Bad file descriptor"):
+    if not isinstance(both, asyncio.SelectorEventLoop):
+        with pytest.raises(OSError, match="Bad file descriptor" if POSIX else "nonsocket"):
             both.add_reader(number, print)
         assert both.remove_reader(number) is False
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.loops import HAS_IPV6, Recorder, Reports, reset, run, turns, until, unused_port
+from tests.loops import (
+    HAS_IPV6,
+    Recorder,
+    Reports,
+    reset,
+    run,
+    skip_asyncio_on_wine,
+    turns,
+    until,
+    unused_port,
+)
 
 LOOPBACK = "127.0.0.1"
 
@@ -492,6 +502,8 @@ def is_ended(sock: socket.socket) -> bool:
 def test_connections_that_are_gone_before_they_are_accepted(
     both: asyncio.AbstractEventLoop,
 ) -> None:
+    skip_asyncio_on_wine(both)
+
     async def main() -> None:
         guests = Guests()
         server = await both.create_server(guests, LOOPBACK, 0)

@@ -13,6 +13,7 @@ import pytest
 from noria.core import codes
 from noria.core.operation import IDLE, MORE, READINESS, SETTLED
 from tests.driver import Driver, Owned, drain, fill, make
+from tests.loops import tells_resets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +221,7 @@ def test_e4_a_failure_is_minus_errno(driver: Driver, pair: Pair) -> None:
     assert op.result in {-errno.EPIPE, -errno.ECONNRESET, -errno.ECONNABORTED}
 
 
-@pytest.mark.posix
+@tells_resets
 def test_e4_a_failure_in_poll_is_minus_errno(driver: Driver, listener: Owned) -> None:
     with socket.create_connection(listener.sock.getsockname()) as client:
         accepted, _ = listener.sock.accept()

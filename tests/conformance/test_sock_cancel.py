@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.loops import pattern, run, turns, until
+from tests.loops import pattern, run, socket_pair, turns, until
 
 CANCELS = 10_000
 """Cancelled receives in the byte counter test, over all engines."""
@@ -81,7 +81,7 @@ def test_d3_cancelled_sends_do_not_double_or_reorder(both: asyncio.AbstractEvent
 
     async def main() -> None:
         for seed in range(20):
-            left, right = socket.socketpair()
+            left, right = socket_pair()
             left.setblocking(False)
             right.setblocking(False)
             data = pattern(1_000_000, seed)

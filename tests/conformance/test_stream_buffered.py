@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from tests.loops import Recorder, Reports, end, pattern, reset, run, turns, until, wire
+from tests.loops import (
+    Recorder,
+    Reports,
+    end,
+    pattern,
+    reset,
+    run,
+    tells_resets,
+    turns,
+    until,
+    wire,
+)
 
 
 class Buffered(asyncio.BufferedProtocol):
@@ -115,6 +126,7 @@ def test_half_close(both: asyncio.AbstractEventLoop) -> None:
     run(both, main())
 
 
+@tells_resets
 def test_a_reset_connection(both: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         one = await wire(Buffered(), tcp=True)

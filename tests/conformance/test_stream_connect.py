@@ -9,6 +9,7 @@ import gc
 import socket
 import sys
 import warnings
+from asyncio import staggered
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -348,6 +349,30 @@ def test_d3_cancelled_in_the_middle_nothing_stays_open(
         gc.collect()
     if not isinstance(both, asyncio.SelectorEventLoop):
         assert [str(warning.message) for warning in caught] == []
+
+
+def test_d3_an_attempt_that_outlives_its_race_closes_its_socket(
+    loop: asyncio.AbstractEventLoop, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's staggered race of 3.11 may lose the cancellation of an attempt."""
+    left: list[asyncio.Task[Any]] = []
+
+    async def careless(attempts: Any, *args: Any, **options: Any) -> None:
+        left.append(asyncio.ensure_future(attempts[0]()))
+        await asyncio.sleep(3600)
+
+    async def main() -> None:
+        monkeypatch.setattr(staggered, "staggered_race", careless)
+        host, port = listener.getsockname()
+        task = asyncio.ensure_future(
+            loop.create_connection(Recorder, host, port, happy_eyeballs_delay=1)
+        )
+        await until(lambda: left)
+        task.cancel()
+        await asyncio.wait([task, *left])
+        assert left[0].cancelled()
+
+    run(loop, main())
 
 
 def test_a_protocol_factory_that_fails(

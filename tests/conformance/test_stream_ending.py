@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -12,7 +13,20 @@ from typing import Any
 
 import pytest
 
-from tests.loops import Recorder, Reports, Wire, end, is_open, reset, run, turns, until, wire
+from tests.loops import (
+    POSIX,
+    Recorder,
+    Reports,
+    Wire,
+    end,
+    is_open,
+    reset,
+    run,
+    tells_resets,
+    turns,
+    until,
+    wire,
+)
 
 
 def number_of(one: Wire) -> int:
@@ -195,7 +209,11 @@ def test_t5_nothing_is_received_after_close(both: asyncio.AbstractEventLoop) -> 
         one.peer.shutdown(socket.SHUT_WR)
         await turns()
         assert "eof" not in one.protocol.told
-        await one.take(3_000_000)
+        if POSIX:
+            await one.take(3_000_000)
+        else:  # closing a TCP connection with bytes unread resets it, and what is under way is lost
+            with contextlib.suppress(ConnectionError):
+                await one.take_all()
         await one.protocol.ended()
         await end(one)
 
@@ -251,6 +269,7 @@ def test_t5_the_descriptor_is_open_until_connection_lost_returns(
     run(both, main())
 
 
+@tells_resets
 def test_t5_a_reset_connection(both: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         one = await wire(tcp=True)
@@ -317,6 +336,7 @@ def test_t5_write_eof_of_both_ends(both: asyncio.AbstractEventLoop) -> None:
     run(both, main())
 
 
+@tells_resets
 def test_t5_write_eof_after_the_peer_has_gone(both: asyncio.AbstractEventLoop) -> None:
     """It has to raise what shutdown(2) says, or nothing; never break the transport."""
 
@@ -325,7 +345,7 @@ def test_t5_write_eof_after_the_peer_has_gone(both: asyncio.AbstractEventLoop) -
         one.transport.pause_reading()
         reset(one.peer)
         await turns()
-        with pytest.raises(OSError, match="not connected"):
+        with pytest.raises(OSError, match="not connected" if POSIX else "WinError"):
             one.transport.write_eof()
         one.transport.abort()
         await one.protocol.ended()
@@ -468,6 +488,7 @@ def test_closing_after_the_loop_is_closed(both: asyncio.AbstractEventLoop) -> No
     assert len(abandoned(caught)) == 1
 
 
+@tells_resets
 def test_an_oserror_is_logged_in_debug_mode_only(
     both: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:

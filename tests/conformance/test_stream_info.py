@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.loops import HAS_IPV6, Recorder, end, reset, run, tcp_pair, turns, until, wire
+from tests.loops import HAS_IPV6, WINE, Recorder, end, reset, run, tcp_pair, turns, until, wire
 
 
 def test_addresses_of_a_tcp_connection(both: asyncio.AbstractEventLoop) -> None:
@@ -69,6 +69,8 @@ def test_addresses_after_the_peer_has_left(both: asyncio.AbstractEventLoop) -> N
 
 def test_the_address_of_a_peer_that_leaves_at_once(both: asyncio.AbstractEventLoop) -> None:
     """A server wants to log who it was, even if they were gone before they were served."""
+    if WINE:
+        pytest.skip("Wine accepts no connection that was reset before")
 
     async def main() -> None:
         made: list[Recorder] = []
@@ -203,7 +205,8 @@ def test_tcp_nodelay_is_set_where_there_is_tcp(both: asyncio.AbstractEventLoop, 
     async def main() -> None:
         one = await wire(tcp=tcp)
         sock = one.transport.get_extra_info("socket")
-        if tcp:
+        # asyncio looks at the protocol number, which on Windows is often left at 0.
+        if tcp and (sock.proto or not isinstance(both, asyncio.SelectorEventLoop)):
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         one.transport.write(b"works")
         assert await one.take(5) == b"works"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.loops import Recorder, Reports, end, pattern, run, turns, until, wire
+from tests.loops import Recorder, Reports, end, pattern, run, tells_resets, turns, until, wire
 
 FIRST_BYTES = 12_000
 """Enough for the engine to receive the next message in pieces that fit it: several in one turn."""
@@ -162,6 +162,7 @@ def test_t1_the_end_behind_held_data_waits_too(
     run(loop, main())
 
 
+@tells_resets
 def test_t1_an_error_behind_held_data_does_not_overtake_it(
     loop: asyncio.AbstractEventLoop,
 ) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.loops import Reports, Wire, end, pattern, reset, run, turns, until, wire
+from tests.loops import Reports, Wire, end, pattern, reset, run, tells_resets, turns, until, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +179,7 @@ def test_two_readers_at_once_are_refused(both: asyncio.AbstractEventLoop, way: s
     run(both, main())
 
 
+@tells_resets
 @pytest.mark.parametrize("way", WAYS)
 def test_an_error_of_the_connection_reaches_the_reader(
     both: asyncio.AbstractEventLoop, way: str

@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.loops import Recorder, Reports, Wire, end, pattern, run, turns, until, wire
+from tests.loops import (
+    BROKEN,
+    POSIX,
+    Recorder,
+    Reports,
+    Wire,
+    end,
+    pattern,
+    run,
+    turns,
+    until,
+    wire,
+)
 
 
 def buffered(one: Wire) -> int:
@@ -182,6 +194,10 @@ def test_t3_the_default_water_marks(both: asyncio.AbstractEventLoop) -> None:
         assert transport.get_write_buffer_limits() == (250, 1000)
         transport.set_write_buffer_limits(low=1000)
         assert transport.get_write_buffer_limits() == (1000, 4000)
+        transport.set_write_buffer_limits(high=1e6)  # asyncio takes any number
+        assert transport.get_write_buffer_limits() == (250_000, 1e6)
+        transport.set_write_buffer_limits(high=10**30, low=0)
+        assert transport.get_write_buffer_limits() == (0, 10**30)
         transport.set_write_buffer_limits(high=1000, low=1000)
         assert transport.get_write_buffer_limits() == (1000, 1000)
         transport.set_write_buffer_limits(high=0)
@@ -430,8 +446,11 @@ def test_a_broken_pipe_is_given_to_connection_lost(both: asyncio.AbstractEventLo
         one.transport.pause_reading()
         one.peer.close()
         one.transport.write(b"into the void")
+        while not POSIX and not one.transport.is_closing():
+            await turns(1)  # on TCP the answer to the first write is what breaks a later one
+            one.transport.write(b"into the void")
         assert one.transport.is_closing()
-        assert isinstance(await one.protocol.ended(), BrokenPipeError)
+        assert isinstance(await one.protocol.ended(), BrokenPipeError if POSIX else BROKEN)
         await end(one)
 
     run(both, main())
@@ -445,7 +464,7 @@ def test_a_connection_that_breaks_while_data_waits(both: asyncio.AbstractEventLo
         await turns()
         one.peer.close()
         exception = await one.protocol.ended()
-        assert isinstance(exception, BrokenPipeError | ConnectionResetError)
+        assert isinstance(exception, BROKEN)
         assert buffered(one) == 0
         assert one.protocol.told == ["made", "pause", "lost"]
         await end(one)

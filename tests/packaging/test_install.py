@@ -59,6 +59,10 @@ def check(bare: Bare, *, compiled: bool) -> None:
     command = bare.run("noria", "--version")
     assert command.returncode == 0, command.stdout
     assert command.stdout.startswith("noria ")
+    doctor = bare.run("noria", "doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    made = "compiled" if compiled else f"interpreted ({record['reason']})"
+    assert f", {made}\n" in doctor.stdout
     check_dependencies = bare.pip("check")
     assert check_dependencies.returncode == 0, check_dependencies.stdout
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="describes the build on Linux")
 
-ALL = ["_client", "number", "thing"]
+ALL = ["_client", "number", "only", "thing"]
 STEP = "from noria.core.thing import Thing; print(Thing(1).next())"
 
 
@@ -75,7 +75,7 @@ def test_auto_falls_back_with_a_warning_and_removes_everything(toy: Toy, kind: s
     result = toy.build("auto", **breakage(toy, kind))
     assert result.returncode == 0, result.stdout
     assert "WARNING: noria is being installed interpreted" in result.stdout
-    assert not {"number", "thing"} & set(toy.extensions())
+    assert not {"number", "only", "thing"} & set(toy.extensions())
     assert toy.run(STEP) == "2"
     record = json.loads((toy.path / "out/noria/build.json").read_text())
     assert not record["compiled"]
@@ -87,7 +87,21 @@ def test_require_fails_and_leaves_nothing_half_done(toy: Toy, kind: str) -> None
     result = toy.build("require", **breakage(toy, kind))
     assert result.returncode != 0
     assert "NORIA_BUILD=require" in result.stdout
-    assert not {"number", "thing"} & set(toy.extensions())
+    assert not {"number", "only", "thing"} & set(toy.extensions())
+
+
+def test_what_needs_linux_stays_interpreted_elsewhere(toy: Toy) -> None:
+    """As on a Mac, which has no such header: the rest is compiled, and that counts as all."""
+    recipe = (toy.path / "build_ext.py").read_text("utf-8")
+    toy.write("build_ext.py", recipe.replace("sys.platform", "'darwin'"))
+    text = (toy.path / "src/noria/native/only.pyx").read_text("utf-8")
+    toy.write("src/noria/native/only.pyx", text.replace("sys/epoll.h", "no_such_header.h"))
+    result = toy.build("require")
+    assert result.returncode == 0, result.stdout
+    assert toy.extensions() == ["number", "thing"]
+    assert toy.run(STEP) == "1001"
+    assert toy.run("from noria.native.only import here; print(here())") == "0"
+    assert json.loads((toy.path / "out/noria/build.json").read_text())["compiled"]
 
 
 def test_a_plain_c_extension_may_fail(toy: Toy) -> None:
@@ -95,7 +109,7 @@ def test_a_plain_c_extension_may_fail(toy: Toy) -> None:
     assert toy.extensions() == ALL
     toy.write("src/noria/lab/toy.c", "#error not today\n")
     assert toy.build("require").returncode == 0
-    assert toy.extensions() == ["number", "thing"]
+    assert toy.extensions() == ["number", "only", "thing"]
     assert toy.run(STEP) == "1001"
 
 

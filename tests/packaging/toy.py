@@ -44,6 +44,17 @@ class Thing:
 cpdef int step(int value) except -1:
     return value + 1000
 """,
+    "src/noria/native/only.pxd": "cpdef int here() noexcept\n",
+    "src/noria/native/only.pyi": "def here() -> int: ...\n",
+    "src/noria/native/only.py": "def here():\n    return 0\n",
+    "src/noria/native/only.pyx": """\
+cdef extern from "<sys/epoll.h>":
+    enum: EPOLLIN
+
+
+cpdef int here() noexcept:
+    return EPOLLIN
+""",
     "src/noria/lab/__init__.py": "",
     "src/noria/lab/toy.c": """\
 #include <Python.h>
@@ -51,7 +62,8 @@ static struct PyModuleDef toy = {PyModuleDef_HEAD_INIT, "_client", NULL, 0, NULL
 PyMODINIT_FUNC PyInit__client(void) { return PyModule_Create(&toy); }
 """,
 }
-TOY_COMPILED = '("noria.native.number", "noria.core.thing")'
+TOY_COMPILED = '("noria.native.number", "noria.native.only", "noria.core.thing")'
+TOY_LINUX_ONLY = '("noria.native.only",)'
 TOY_PLAIN_C = '{"noria.lab._client": ("toy.c",)}'
 
 
@@ -66,6 +78,7 @@ class Toy:
             shutil.copy(ROOT / name, path)
         recipe = (ROOT / "build_ext.py").read_text("utf-8")
         recipe = replace_data(recipe, "COMPILED", TOY_COMPILED)
+        recipe = replace_data(recipe, "LINUX_ONLY", TOY_LINUX_ONLY)
         self.write("build_ext.py", replace_data(recipe, "PLAIN_C", TOY_PLAIN_C))
 
     def write(self, name: str, text: str) -> None:

@@ -1,8 +1,8 @@
 """Issue 2: an answer in two writes waits for nobody's delayed acknowledgement.
 
-uvicorn writes the head and the body of an answer one after the other. Without TCP_NODELAY the second
-waits until the client has acknowledged the first, which clients do after 40 ms: three other loops
-answer at 44 ms each.
+uvicorn writes the head and the body of an answer one after the other. Without TCP_NODELAY the
+second waits until the client has acknowledged the first, which clients do after 40 ms: three other
+loops answer at 44 ms each.
 """
 
 from __future__ import annotations

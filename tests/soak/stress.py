@@ -339,15 +339,15 @@ def close_quietly(number: int) -> None:
 
 def use_late(loop: asyncio.AbstractEventLoop, use: Callable[[int], object]) -> None:
     """An engine that uses a number once more, a turn after it was told to forget it."""
-    from noria.engines.readiness import ReadinessEngine
+    from noria.engines.registrations import Registrations
 
-    original = ReadinessEngine.forget
+    original = Registrations.forget
 
-    def forget(self: ReadinessEngine, fd: int) -> None:
+    def forget(self: Registrations, fd: int) -> None:
         original(self, fd)
         loop.call_soon(use, fd)
 
-    ReadinessEngine.forget = forget  # type: ignore[method-assign]
+    Registrations.forget = forget  # type: ignore[method-assign]
 
 
 def read_late(loop: asyncio.AbstractEventLoop) -> None:

@@ -16,7 +16,7 @@ from noria.core.operation import MORE, Operation
 class Noted(Operation):
     """Writes down what it is given."""
 
-    __slots__ = ("notes", "raises")
+    __slots__ = ("__weakref__", "notes", "raises")
 
     def __init__(self, raises: type[BaseException] | None = None) -> None:
         super().__init__(codes.RECEIVE)

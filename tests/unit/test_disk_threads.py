@@ -54,6 +54,10 @@ def make(gate: threading.Event) -> Iterator[Callable[..., tuple[ThreadBackend, l
         backend.close()
 
 
+class Watched(Operation):
+    """Can be referred to weakly, which an operation itself cannot."""
+
+
 def gated(size: int) -> Operation:
     op = Operation(GATED)
     op.size = size
@@ -123,7 +127,8 @@ def test_an_idle_thread_keeps_nothing_alive(
     """An operation holds a transport, a buffer, a future."""
     backend, wakes = make()
     gate.set()
-    op = gated(1)
+    op = Watched(GATED)
+    op.size = 1
     ghost = weakref.ref(op)
     backend.submit(op)
     del op

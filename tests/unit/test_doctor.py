@@ -62,7 +62,13 @@ def test_json_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert found["disk_backends"] == ["threads"]
     assert [
-        (engine["name"], engine["available"], engine["reason"], tuple(engine["features"]))
+        (
+            engine["name"],
+            engine["available"],
+            engine["reason"],
+            tuple(engine["features"]),
+            engine["descriptors_max"],
+        )
         for engine in found["engines"]
     ] == [(name, *probe) for name, probe in lowlevel.explain()]
     assert {engine["name"] for engine in found["engines"] if engine["automatic"]} == set(
@@ -91,7 +97,7 @@ def test_text_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
         found["chosen"]["reason"],
         "threads",
     ):
-        assert word in text
+        assert word in " ".join(text.split()), "but for being wrapped"
     assert max(map(len, lines)) <= 100
 
 
@@ -121,6 +127,7 @@ def test_limits_and_the_clients_they_allow(
     assert report(capsys)["descriptors"] == {
         "soft": soft,
         "hard": hard,
+        "watched": None,
         "clients_soft": clients[0],
         "clients_hard": clients[1],
     }
@@ -129,12 +136,61 @@ def test_limits_and_the_clients_they_allow(
         assert line in text
 
 
-def test_a_system_without_limits(
+def watching(monkeypatch: pytest.MonkeyPatch, most: int | None) -> None:
+    """Make the first engine one that watches so many descriptors, and have it chosen."""
+    name = lowlevel.ENGINE_NAMES[0]
+    probe = lowlevel.Probe(True, "it is warm", (), most)
+    choice = lowlevel.Choice(name, "best available", lowlevel.Engine)
+    monkeypatch.setattr(lowlevel, "explain", lambda: iter([(name, probe)]))
+    monkeypatch.setattr(lowlevel, "choose", lambda: choice)
+
+
+@pytest.mark.parametrize(
+    ("most", "clients", "lines"),
+    [
+        (None, None, ["unlimited descriptors\n", "unlimited at the same time"]),
+        (512, 448, ["unlimited descriptors; the engine watches 512\n", "448 at the same time\n"]),
+        (10, 0, ["the engine watches 10", "0 at the same time"]),
+    ],
+)
+def test_a_system_without_limits_may_have_an_engine_with_one(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    most: int | None,
+    clients: int | None,
+    lines: list[str],
+) -> None:
+    watching(monkeypatch, most)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert report(capsys)["descriptors"] == {
+        "soft": None,
+        "hard": None,
+        "watched": most,
+        "clients_soft": clients,
+        "clients_hard": clients,
+    }
+    text = printed(capsys)
+    for line in lines:
+        assert line in text
+
+
+@posix
+def test_the_engine_may_allow_fewer_clients_than_the_system(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert report(capsys)["descriptors"] is None
-    assert "no limit of descriptors" in printed(capsys)
+    resource: Any = importlib.import_module("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (20000, 40000))
+    watching(monkeypatch, 1024)
+    found = report(capsys)["descriptors"]
+    assert (found["clients_soft"], found["clients_hard"]) == (960, 960)
+    text = printed(capsys)
+    assert "can be raised to 40,000 (ulimit -n); the engine watches 1,024\n" in text
+    assert "960 at the same time\n" in text
+
+
+def test_select_says_how_many_it_watches() -> None:
+    probe = dict(lowlevel.explain())["select"]
+    assert probe.descriptors_max == (512 if sys.platform == "win32" else 1024)
 
 
 def none_available(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +232,9 @@ def test_check_minds_the_engine_that_is_asked_for(
         (None, "run from source"),
         ("{", "run from source"),
         ('{"compiled": false}', "run from source"),
+        ("[]", "run from source"),
         ('{"reason": "no C compiler"}', "no C compiler"),
+        ('{"compiled": true, "reason": ""}', "its compiled modules are for another Python"),
     ],
 )
 def test_an_interpreted_build_says_why(

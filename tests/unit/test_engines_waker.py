@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from noria import lowlevel
 from noria.engines.slots import Slot, SlotTable
 from noria.engines.waker import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 
 @pytest.fixture
@@ -98,6 +101,41 @@ def test_a_close_waits_for_a_wake_in_progress(waker: Waker) -> None:
         assert waker.fileno() >= 0
     thread.join()
     assert closed.is_set()
+
+
+@pytest.mark.skipif(lowlevel.COMPILED, reason="compiled code is not interrupted between lines")
+def test_a_handler_may_interrupt_a_wake_at_any_line(waker: Waker) -> None:
+    """As a signal handler does that wakes; a lock that is not re-entrant would stop here for good.
+
+    At each line in turn of a wake and of what it calls, a second wake comes in between.
+    """
+    line = lines = 0
+    while lines >= line:
+        line, lines = line + 1, 0
+
+        def interrupt(frame: FrameType, event: str, _: object, at: int = line) -> Any:
+            nonlocal lines
+            if event == "line":
+                lines += 1
+                if lines == at:
+                    sys.settrace(None)
+                    waker.wake()
+                    sys.settrace(interrupt)
+            return interrupt
+
+        waker.sleeping = True
+        sent = waker.sent
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            waker.wake()
+        finally:
+            sys.settrace(before)
+        assert waker.sent - sent == (1 if lines < line else 2)
+        assert waker.drain() == b""
+        assert waker._lock.acquire(blocking=False)
+        waker._lock.release()
+    assert line > 5, "too few lines were interrupted"
 
 
 def test_abandoning_does_not_wait(waker: Waker) -> None:

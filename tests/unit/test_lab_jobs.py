@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,12 +17,14 @@ if sys.platform != "linux":
     pytest.skip("the lab runs on Linux", allow_module_level=True)
 pytest.importorskip("noria.lab._client", reason="not built")
 
+from noria import lowlevel
 from noria.lab import adapters
 from noria.lab.errors import LabError
 from noria.lab.jobs import c10k, idle, micro, rows
 from noria.lab.measure import choose_cores
 from noria.lab.processes import ClientProcess, ServerProcess
 from noria.lab.scenarios import SCENARIOS
+from noria.lab.settings import DESCRIPTORS_SPARE
 from noria.lab.stage import Silence, Stage, connect, must_connect
 
 SILENCE = Silence()
@@ -122,6 +126,50 @@ def test_fewer_descriptors_mean_fewer_clients(monkeypatch: pytest.MonkeyPatch) -
     document = c10k.run(options, SILENCE)
     assert document.rows[0]["contenders"][0]["held"] == 12
     assert "allows 12" in document.notes[0]
+
+
+def test_an_engine_that_watches_few_descriptors_gets_fewer_clients() -> None:
+    probe = dict(lowlevel.explain())["select"]
+    assert probe.descriptors_max is not None
+    options = c10k.C10kOptions(
+        clients=3000, active=5, contenders=("noria:select",), seconds=0.05, idle_s=0.02
+    )
+    document = c10k.run(options, SILENCE)
+    (one,) = document.rows[0]["contenders"]
+    assert one["failures"] == {}
+    assert one["held"] == document.rows[0]["clients"] == probe.descriptors_max - DESCRIPTORS_SPARE
+    assert f"noria:select watches {probe.descriptors_max:,} descriptors" in document.notes[0]
+
+
+def test_the_command_runs_with_what_a_real_limit_allows(tmp_path: Path) -> None:
+    """In a process of its own, whose limit cannot be raised."""
+    result = tmp_path / "result.json"
+    program = f"""
+import resource, sys
+from noria.cli.main import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
+sys.exit(main(["lab", "c10k", "--clients", "400", "--seconds", "0.05", "--idle-s", "0.02",
+    "--json", {str(result)!r}]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    saved = json.loads(result.read_text("utf-8"))
+    (one,) = saved["rows"][0]["contenders"]
+    assert one["held"] == 150 - DESCRIPTORS_SPARE
+    assert one["failures"] == {}
+    assert "400 clients were asked for; the hard descriptor limit (ulimit -Hn) allows 86" in (
+        " ".join(saved["notes"])
+    )
+    shown = " ".join(done.stdout.split())
+    assert "clients were asked for" in shown
+    for row in (
+        *("connections held", "time to first answer, worst", "connects/s", "requests/s"),
+        *("latency p50", "latency p99", "latency p99.9", "CPU µs/request (user + kernel)"),
+        *("resident bytes per idle connection", "errors"),
+    ):
+        assert row in shown
 
 
 def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,8 +168,8 @@ def test_markdown_has_all_tables() -> None:
 def test_results_are_saved(tmp_path: Path) -> None:
     json_path, markdown_path = tmp_path / "r.json", tmp_path / "r.md"
     report.save(echo_document(), json_path, markdown_path)
-    assert json.loads(json_path.read_text()) == echo_document()
-    assert markdown_path.read_text() == report.markdown(echo_document())
+    assert json.loads(json_path.read_text("utf-8")) == echo_document()
+    assert markdown_path.read_text("utf-8") == report.markdown(echo_document())
 
 
 def test_numbers_as_people_read_them() -> None:
@@ -246,7 +246,7 @@ def test_wrong_arguments(arguments: tuple[str, ...], capsys: pytest.CaptureFixtu
 
 def test_a_saved_result_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "r.json"
-    path.write_text(json.dumps(echo_document()))
+    path.write_text(json.dumps(echo_document()), "utf-8")
     namespace = parse("show", str(path), "--markdown")
     assert namespace.run(namespace) == 0
     assert "1 KiB, 50 connections" in capsys.readouterr().out
@@ -261,7 +261,7 @@ def test_a_result_is_shown_on_the_terminal(
     pytest.importorskip("rich")
     monkeypatch.setenv("COLUMNS", "160")
     path = tmp_path / "r.json"
-    path.write_text(json.dumps(c10k_document(2)))
+    path.write_text(json.dumps(c10k_document(2)), "utf-8")
     namespace = parse("show", str(path))
     assert namespace.run(namespace) == 0
     shown = capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
     import noria
 
@@ -17,6 +19,28 @@ if TYPE_CHECKING:
 async def _accepted_with_tls(loop: Any) -> None:
     with socket.socket() as sock:
         await loop.connect_accepted_socket(asyncio.Protocol, sock, ssl=object())
+
+
+async def _writer_with_tls(_: Any) -> None:
+    left, right = socket.socketpair()
+    with right:
+        _, writer = await asyncio.open_connection(sock=left)
+        try:
+            await writer.start_tls(object())  # type: ignore[arg-type] # never looked at
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def _file_over_a_transport(loop: Any) -> None:
+    left, right = socket.socketpair()
+    with right:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=left)
+        try:
+            await loop.sendfile(transport, io.BytesIO(b"a file"))
+        finally:
+            transport.close()
+            await asyncio.sleep(0)
 
 
 MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
@@ -51,7 +75,31 @@ MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
         _accepted_with_tls,
         "TLS",
     ),
+    "open_connection with ssl": (
+        lambda _: asyncio.open_connection("127.0.0.1", 1, ssl=True),
+        "TLS",
+    ),
+    "start_server with ssl": (
+        lambda _: asyncio.start_server(print, "127.0.0.1", 0, ssl=object()),
+        "TLS",
+    ),
+    "start_tls of a writer": (_writer_with_tls, "TLS"),
+    "sendfile over a transport": (_file_over_a_transport, "sendfile"),
 }
+
+if hasattr(socket, "AF_UNIX"):
+    MISSING |= {
+        "create_unix_connection with ssl": (
+            lambda loop: loop.create_unix_connection(
+                asyncio.Protocol, "nowhere", ssl=True, server_hostname="x"
+            ),
+            "TLS",
+        ),
+        "create_unix_server with ssl": (
+            lambda loop: loop.create_unix_server(asyncio.Protocol, "nowhere", ssl=object()),
+            "TLS",
+        ),
+    }
 
 
 @pytest.mark.parametrize("method", MISSING)
@@ -59,6 +107,17 @@ def test_it_is_refused_by_name(loop: noria.Loop, method: str) -> None:
     call, name = MISSING[method]
     with pytest.raises(NotImplementedError, match=name):
         loop.run_until_complete(call(loop))
+
+
+def test_what_is_refused_leaves_nothing_behind(
+    loop: noria.Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call, name in MISSING.values():
+        with pytest.raises(NotImplementedError, match=name):
+            loop.run_until_complete(call(loop))
+    assert not list(tmp_path.iterdir()), "a socket file was made"
+    assert not asyncio.all_tasks(loop)
 
 
 def test_nothing_of_the_abstract_loop_is_left_out(loop: noria.Loop) -> None:

@@ -300,10 +300,10 @@ def test_trying_does_not_disturb_an_exception_at_work(
 
 @each_calls
 def test_calls_with_keywords(calls: ModuleType) -> None:
-    assert calls.call_keywords(dict, {"a": 1, "b": 2}) == {"a": 1, "b": 2}
+    assert calls.call_keywords(dict, ({"a": 0, "c": 3},), {"a": 1}) == {"a": 1, "c": 3}
     given = {"a": 1}
     with pytest.raises(TypeError):
-        calls.call_keywords(look, given)
+        calls.call_keywords(look, (), given)
     assert given == {"a": 1}
 
 

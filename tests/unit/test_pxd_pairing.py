@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPILED: tuple[str, ...] = tree.build_data("COMPILED")
+LINUX_ONLY: tuple[str, ...] = tree.build_data("LINUX_ONLY")
+LINUX_HEADER = re.compile(r"#\s*include <(linux/|sys/(epoll|eventfd|inotify|signalfd|timerfd)\.h)")
 PLAIN_C: dict[str, tuple[str, ...]] = tree.build_data("PLAIN_C")
 PXD = tree.files(".pxd", under=tree.PACKAGE)
 PYX = tree.files(".pyx", under=tree.PACKAGE)
@@ -43,6 +45,25 @@ def test_the_list_names_every_compiled_module() -> None:
     compilable = {tree.module_name(path) for path in [*PYX, *PAIRS]}
     assert set(COMPILED) == compilable
     assert len(COMPILED) == len(set(COMPILED))
+
+
+def test_what_needs_linux_is_compiled_on_linux_only() -> None:
+    """What a header of Linux stands in, and whatever is laid out after it (cimport)."""
+    known = set(tree.modules())
+    needing = {
+        tree.module_name(path) for path in PYX if LINUX_HEADER.search(path.read_text("utf-8"))
+    }
+    assert "noria.native.epoll" in needing
+    before: set[str] = set()
+    while before != needing:
+        before = set(needing)
+        needing |= {
+            tree.module_name(path)
+            for path in PXD
+            if needing & {found.target for found in tree.imports(path, known)}
+        }
+    assert set(LINUX_ONLY) == needing
+    assert len(LINUX_ONLY) == len(set(LINUX_ONLY))
 
 
 def test_plain_c_is_another_list() -> None:

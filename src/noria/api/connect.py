@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from asyncio import staggered
+from asyncio import CancelledError, staggered
 from asyncio.log import logger
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -170,7 +170,9 @@ class ConnectMixin(SocketsMixin):
         """Make the transport of a connected socket and wait until its protocol has it."""
         try:
             sock.setblocking(False)
+            self._check_closed()
             protocol = protocol_factory()
+            _ = protocol.connection_made  # what is no protocol is refused here, as asyncio does
             self._ensure_fd_no_transport(sock)
         except BaseException:
             if made_here:
@@ -199,12 +201,8 @@ class ConnectMixin(SocketsMixin):
         local_infos = None if local_addr is None else await self._resolved(local_addr, hints)
         if interleave:
             infos = _interleaved(infos, interleave)
-        errors: list[list[OSError]] = []
-        connected: list[socket.socket] = []
-        attempts = [
-            functools.partial(self._connect_one, errors, connected, info, local_infos)
-            for info in infos
-        ]
+        race = _Race()
+        attempts = [functools.partial(self._connect_one, race, info, local_infos) for info in infos]
         chosen = None
         try:
             if happy_eyeballs_delay is None:
@@ -221,15 +219,16 @@ class ConnectMixin(SocketsMixin):
                     loop=self,  # type: ignore[arg-type] # a mixin of Loop
                 )
         finally:
-            for sock in connected:
+            race.over = True
+            for sock in race.connected:
                 if sock is not chosen:  # a second one, or this coroutine was cancelled just now
                     sock.close()
         if chosen is not None:
             return chosen
         try:
-            raise _why_not(list(chain.from_iterable(errors)), all_errors)
+            raise _why_not(list(chain.from_iterable(race.errors)), all_errors)
         finally:
-            errors.clear()  # the exceptions refer to this frame
+            race.errors.clear()  # the exceptions refer to this frame
 
     async def _resolved(
         self, address: tuple[str | None, str | int | None], hints: tuple[int, int, int]
@@ -244,13 +243,12 @@ class ConnectMixin(SocketsMixin):
 
     async def _connect_one(
         self,
-        errors: list[list[OSError]],
-        connected: list[socket.socket],
+        race: _Race,
         info: AddressInfo,
         local_infos: list[AddressInfo] | None,
     ) -> socket.socket:
         mine: list[OSError] = []
-        errors.append(mine)
+        race.errors.append(mine)
         family, kind, proto, _, address = info
         sock = None
         try:
@@ -259,14 +257,34 @@ class ConnectMixin(SocketsMixin):
             if local_infos is not None:
                 _bind_to_any(sock, family, local_infos, mine)
             await self.sock_connect(sock, address)
+            if race.over:
+                raise CancelledError
         except BaseException as exc:
             if isinstance(exc, OSError):
                 mine.append(exc)
             if sock is not None:
                 sock.close()
             raise
-        connected.append(sock)
+        race.connected.append(sock)
         return sock
+
+
+class _Race:
+    """What the attempts at one host share.
+
+    Attributes:
+        errors: those of each attempt.
+        connected: the sockets of attempts that succeeded.
+        over: nobody waits any more. The staggered race of Python 3.11 may leave an attempt running
+            that it has cancelled; such a one has to close its socket by itself.
+    """
+
+    __slots__ = ("connected", "errors", "over")
+
+    def __init__(self) -> None:
+        self.errors: list[list[OSError]] = []
+        self.connected: list[socket.socket] = []
+        self.over = False
 
 
 def _bind_to_any(
@@ -278,7 +296,8 @@ def _bind_to_any(
         try:
             sock.bind(info[4])
         except OSError as exc:
-            message = f"error while attempting to bind on address {info[4]!r}: {str(exc).lower()}"
+            why = (exc.strerror or str(exc)).lower()
+            message = f"error while attempting to bind on address {info[4]!r}: {why}"
             errors.append(OSError(exc.errno, message))
         else:
             return

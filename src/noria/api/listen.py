@@ -78,6 +78,7 @@ class ListenMixin(SocketsMixin):
             NotImplementedError: `ssl` was given.
         """
         _check_tls_arguments(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        self._check_closed()
         if sock is not None:
             self._check_tls_socket(sock)
         if host is None and port is None:
@@ -101,7 +102,7 @@ class ListenMixin(SocketsMixin):
                 if wanted
             ]
             sockets = await self._bind_all(host, port, family, flags, options)
-        return await self._serve(sockets, protocol_factory, backlog, start_serving)
+        return await self._serve(sockets, protocol_factory, backlog, start_serving, sock is None)
 
     async def create_unix_server(
         self,
@@ -138,6 +139,8 @@ class ListenMixin(SocketsMixin):
         if _UNIX is None:
             raise NotImplementedError("this system has no Unix sockets")
         _check_tls_arguments(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        self._check_closed()
+        made_here = sock is None
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -148,7 +151,7 @@ class ListenMixin(SocketsMixin):
             raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
         if cleanup_socket:
             self._remember_unix_path(sock)
-        return await self._serve([sock], protocol_factory, backlog, start_serving)
+        return await self._serve([sock], protocol_factory, backlog, start_serving, made_here)
 
     # -- what asyncio.Server calls ----------------------------------------------------------
 
@@ -183,13 +186,19 @@ class ListenMixin(SocketsMixin):
         protocol_factory: ProtocolFactory,
         backlog: int,
         start_serving: bool,
+        made_here: bool,
     ) -> asyncio.Server:
         for sock in sockets:
             sock.setblocking(False)
         server = Server(self, sockets, protocol_factory, backlog)
         if start_serving:
-            server._start_serving()  # type: ignore[attr-defined]
-            await asyncio.sleep(0)
+            try:
+                server._start_serving()  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+            except BaseException:
+                if made_here:  # nobody else can close them
+                    server.close()
+                raise
         if self._debug:
             logger.info("%r is serving", server)
         return server
@@ -262,7 +271,8 @@ class ListenMixin(SocketsMixin):
             sock.bind(address)
         except OSError as exc:
             sock.close()
-            message = f"error while attempting to bind on address {address!r}: {str(exc).lower()}"
+            why = (exc.strerror or str(exc)).lower()
+            message = f"error while attempting to bind on address {address!r}: {why}"
             if exc.errno == errno.EADDRNOTAVAIL:  # the family is switched off
                 if self._debug:
                     logger.warning(message)

@@ -137,14 +137,22 @@ class RunMixin(ErrorsMixin, TasksMixin, ExecutorMixin, ResolveMixin, SignalsMixi
         engine.close(self._batch)
         self._batch.discard_all()
 
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        """Close a loop that its owner forgot to close, and say so."""
+    def __del__(
+        self,
+        _warn: Callable[..., None] = warnings.warn,
+        _is_finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        """Close a loop that its owner forgot to close, and say so.
+
+        When the interpreter ends, its modules may have been emptied by now: only the warning is
+        due then, and the system closes the descriptors.
+        """
         if not self._born or self._closed:
             return
         try:
             _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
         finally:
-            if not self.is_running() and not self._wakeup.is_stuck():
+            if not (_is_finalizing() or self.is_running() or self._wakeup.is_stuck()):
                 self.close()
 
     def __repr__(self) -> str:

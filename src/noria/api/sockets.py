@@ -16,7 +16,7 @@ from noria.api.resolve import ResolveMixin
 from noria.api.watch import WatchMixin
 from noria.core.buffer import lend_readable, lend_writable
 from noria.core.codes import WAIT_READABLE, WAIT_WRITABLE
-from noria.errors import from_result
+from noria.errors import EngineClosedError, from_result
 from noria.loop.waits import wait_for
 from noria.native import sockets as native
 
@@ -148,7 +148,11 @@ class SocketsMixin(WatchMixin, ResolveMixin):
     async def _wait_for_socket(self, sock: socket.socket, fd: int, code: int) -> None:
         if self._engine.owned(fd):
             self._ensure_fd_no_transport(sock)
-        op = wait_for(self, code, sock, fd)
+        try:
+            op = wait_for(self, code, sock, fd)
+        except EngineClosedError:
+            self._check_closed()  # asyncio's words for it
+            raise
         try:
             await op.future
         except CancelledError:

@@ -35,7 +35,6 @@ _ANY_KEYWORD = any(parameter.kind is parameter.VAR_KEYWORD for parameter in _PAR
 class TasksMixin(LoopCore):
     """Tasks and asynchronous generators of the loop."""
 
-    _task_factory: TaskFactory | None = None
     _asyncgens_shutdown_called = False
 
     def _init_tasks(self) -> None:
@@ -43,32 +42,11 @@ class TasksMixin(LoopCore):
 
     # -- tasks ------------------------------------------------------------------------------
 
-    def create_task(
-        self,
-        coro: Coro[T],
-        *,
-        name: str | None = None,
-        context: Context | None = None,
-        **kwargs: Any,
+    def _create_task(
+        self, coro: Coro[T], name: str | None, context: Context | None, kwargs: dict[str, Any]
     ) -> asyncio.Task[T]:
-        """Schedule a coroutine.
-
-        Args:
-            coro: the coroutine.
-            name: name of the task; None lets the task choose.
-            context: context to run in; None takes a copy of the current one.
-            kwargs: passed on to the task factory or to `asyncio.Task`, where the installed asyncio
-                does so too (`eager_start`).
-
-        Returns:
-            What the task factory made of it; without one an `asyncio.Task`.
-
-        Raises:
-            RuntimeError: the loop is closed.
-            TypeError: it is no coroutine, or a keyword is unknown.
-        """
-        if self._closed:
-            self._check_closed()
+        """Make a task on a closed loop, in debug mode, by a factory, or with more keywords."""
+        self._check_closed()
         if kwargs and not _ANY_KEYWORD:
             raise TypeError(f"create_task() got an unexpected keyword argument {min(kwargs)!r}")
         if self._task_factory is not None:
@@ -81,7 +59,7 @@ class TasksMixin(LoopCore):
             **kwargs,
         )
         if self._debug:
-            _forget_caller(task)
+            _forget_callers(task)
         try:
             return task
         finally:
@@ -168,8 +146,8 @@ class TasksMixin(LoopCore):
             self.call_soon_threadsafe(self.create_task, generator.aclose())
 
 
-def _forget_caller(task: asyncio.Task[Any]) -> None:
-    """Drop `create_task` from what a task says of its origin in debug mode."""
+def _forget_callers(task: asyncio.Task[Any]) -> None:
+    """Drop the loop's own methods from what a task says of its origin in debug mode."""
     origin: list[Any] | None = getattr(task, "_source_traceback", None)
-    if origin:
+    while origin and origin[-1].name in ("_create_task", "create_task"):
         del origin[-1]

@@ -36,7 +36,8 @@ class WatchMixin(LoopCore):
         Raises:
             ValueError: `fd` is neither, or negative.
             RuntimeError: the loop is closed, or a transport uses the descriptor.
-            OSError: it cannot be watched (EPERM: a regular file; EBADF: closed).
+            OSError: it cannot be watched (EPERM: a regular file; EBADF: closed; on Windows
+                ENOTSOCK: no open socket, EMFILE: one more than select takes).
         """
         self._add_watch(self._readers, WAIT_READABLE, fd, callback, args)
 

@@ -1,5 +1,4 @@
 cdef class Descriptor:
-    cdef object __weakref__
     cdef public int fd
     cdef public int leases
     cdef public bint closing

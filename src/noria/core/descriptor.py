@@ -11,9 +11,11 @@ The generation tells one life of the owner from the next in logs and tests.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import socket as socket_module
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Descriptor:
         generation: number of this owner, never used twice in a process.
     """
 
-    __slots__ = ("__weakref__", "_on_closed", "_sock", "closing", "fd", "generation", "leases")
+    __slots__ = ("_on_closed", "_sock", "closing", "fd", "generation", "leases")
 
     def __init__(self, fd: int, sock: socket_module.socket | None = None) -> None:
         """Own `fd`, or the socket `sock` whose number `fd` is.
@@ -153,7 +155,7 @@ class Descriptor:
                 sock.close()
                 _let_go(sock)
             else:
-                os.close(fd)
+                _close_number(fd)
         finally:
             on_closed = self._on_closed
             self._on_closed = None
@@ -178,6 +180,23 @@ def _let_go(sock: Any) -> None:
     """Undo `_hold`: the socket is closed now if it was told to, and no file of it is left."""
     if isinstance(sock, socket_module.socket):
         sock._decref_socketios()  # type: ignore[attr-defined]
+
+
+def _close_number(fd: int) -> None:
+    """Close a number that has no socket object.
+
+    On Windows a socket's number is none of the C library's: each has its own way to close, and
+    Winsock, which knows its sockets, is asked first.
+    """
+    if sys.platform == "win32":
+        try:
+            socket_module.close(fd)
+        except OSError as exc:
+            if exc.errno != errno.ENOTSOCK:
+                raise
+        else:
+            return
+    os.close(fd)
 
 
 def open_count() -> int:

@@ -2,17 +2,17 @@ from noria.core.descriptor cimport Descriptor
 
 
 cdef class Operation:
-    cdef object __weakref__
-    cdef public int code
-    cdef public int lane
+    # Small types, because every connection has an operation.
     cdef public int fd
-    cdef public int state
-    cdef public int route
-    cdef public bint multishot
-    cdef public bint borrowed
-    cdef public bint expectant
-    cdef public bint nowait
-    cdef public bint cancelled
+    cdef public short code
+    cdef public unsigned char lane
+    cdef public unsigned char state
+    cdef public unsigned char route
+    cdef public unsigned char multishot
+    cdef public unsigned char borrowed
+    cdef public unsigned char expectant
+    cdef public unsigned char nowait
+    cdef public unsigned char cancelled
     cdef public object sock
     cdef public Descriptor descriptor
     cdef public object buffer

@@ -56,7 +56,6 @@ class Operation:
     """
 
     __slots__ = (
-        "__weakref__",
         "address",
         "borrowed",
         "buffer",

@@ -8,7 +8,12 @@ were set. Cancelling marks the entry; the mark costs nothing when the entry is t
 
 from __future__ import annotations
 
+from typing import Any
+
 from noria.limits import TIMERS_CANCELLED_FRACTION, TIMERS_CANCELLED_MIN
+
+# For the compiler, typed in the .pxd.
+_ROOM = 64  # the heap's list shrinks no further
 
 
 class TimerEntry:
@@ -38,12 +43,17 @@ def earlier(one: TimerEntry, other: TimerEntry) -> bool:
 
 
 class Timers:
-    """Heap of `TimerEntry` objects."""
+    """Heap of `TimerEntry` objects.
 
-    __slots__ = ("_heap", "_sequence", "cancelled")
+    Its list has room behind the last entry: one timer that comes and goes, as in a chain of short
+    delays, would otherwise cost an allocation each time.
+    """
+
+    __slots__ = ("_count", "_heap", "_sequence", "cancelled")
 
     def __init__(self) -> None:
-        self._heap: list[TimerEntry] = []
+        self._heap: list[Any] = []
+        self._count = 0
         self._sequence = 0
         self.cancelled = 0
 
@@ -53,7 +63,7 @@ class Timers:
 
     def size(self) -> int:
         """Entries in the heap, cancelled ones included."""
-        return len(self._heap)
+        return self._count
 
     def add(self, entry: TimerEntry, deadline_ns: int) -> None:
         """Put an entry in, due at `deadline_ns`."""
@@ -62,24 +72,30 @@ class Timers:
         entry.sequence = self._sequence
         entry.deadline_ns = deadline_ns
         entry.scheduled = True
-        heap.append(entry)
-        self._rise(len(heap) - 1)
+        position = self._count
+        if position < len(heap):
+            heap[position] = entry
+        else:
+            heap.append(entry)
+        self._count = position + 1
+        if position:
+            self._rise(position)
 
     def cancel(self, entry: TimerEntry) -> None:
         """Mark an entry that lies in the heap as dead."""
         if not entry.scheduled or entry.dead:
             return
         heap = self._heap
-        last = len(heap) - 1
         entry.dead = True
-        if heap[last] is entry:
-            heap.pop()
+        if heap[self._count - 1] is entry:
+            self._count -= 1
+            heap[self._count] = None
             entry.scheduled = False
             return
         self.cancelled += 1
         if (
             self.cancelled >= TIMERS_CANCELLED_MIN
-            and self.cancelled > len(heap) * TIMERS_CANCELLED_FRACTION
+            and self.cancelled > self._count * TIMERS_CANCELLED_FRACTION
         ):
             self._sweep()
 
@@ -88,9 +104,8 @@ class Timers:
 
         A deadline before the clock's beginning is given as 0: it is due in any case.
         """
-        heap = self._heap
-        while heap:
-            entry = heap[0]
+        while self._count:
+            entry: TimerEntry = self._heap[0]
             if not entry.dead:
                 return max(entry.deadline_ns, 0)
             self._pop()
@@ -99,9 +114,8 @@ class Timers:
 
     def pop_due(self, now_ns: int) -> TimerEntry | None:
         """Take the earliest living entry that is due at `now_ns`, or None."""
-        heap = self._heap
-        while heap:
-            entry = heap[0]
+        while self._count:
+            entry: TimerEntry = self._heap[0]
             if entry.dead:
                 self._pop()
                 self.cancelled -= 1
@@ -113,29 +127,40 @@ class Timers:
 
     def clear(self) -> None:
         """Drop every entry."""
-        for entry in self._heap:
-            entry.scheduled = False
-        self._heap.clear()
+        heap = self._heap
+        count = self._count
+        self._heap = []
+        self._count = 0
         self.cancelled = 0
+        for position in range(count):
+            heap[position].scheduled = False
 
     def _pop(self) -> TimerEntry:
         heap = self._heap
-        top = heap[0]
-        last = heap.pop()
+        top: TimerEntry = heap[0]
         top.scheduled = False
-        if heap:
-            heap[0] = last
+        self._count -= 1
+        last = self._count
+        if last:
+            heap[0] = heap[last]
+            heap[last] = None
             self._sink(0)
+            if last * 8 < len(heap) and last > _ROOM:
+                del heap[2 * last :]  # a burst is over
+        else:
+            heap[0] = None
         return top
 
     def _sweep(self) -> None:
         living = []
-        for entry in self._heap:
+        for position in range(self._count):
+            entry: TimerEntry = self._heap[position]
             if entry.dead:
                 entry.scheduled = False
             else:
                 living.append(entry)
         self._heap = living
+        self._count = len(living)
         self.cancelled = 0
         for position in range(len(living) // 2 - 1, -1, -1):
             self._sink(position)
@@ -154,7 +179,7 @@ class Timers:
 
     def _sink(self, position: int) -> None:
         heap = self._heap
-        size = len(heap)
+        size = self._count
         entry = heap[position]
         child = 2 * position + 1
         while child < size:

@@ -27,11 +27,13 @@ class Probe(NamedTuple):
         available: it can.
         reason: why, or why not, in a few words.
         features: what this machine's version of it can do.
+        descriptors_max: most descriptors that one loop can watch, None where nothing limits them.
     """
 
     available: bool
     reason: str
     features: tuple[str, ...] = ()
+    descriptors_max: int | None = None
 
 
 class EngineStatistics(NamedTuple):
@@ -200,7 +202,8 @@ class Poller:
 
         Returns:
             0, or minus errno: -EPERM if the descriptor cannot be watched (a regular file),
-            -EBADF if it is closed, -EINVAL if its number is beyond the mechanism.
+            -EBADF if it is closed, -EINVAL if its number is beyond the mechanism, -EMFILE if
+            the mechanism watches as many as it can, -ENOTSOCK if it watches sockets only.
         """
         raise NotImplementedError
 
@@ -235,7 +238,7 @@ def unwatchable(fd: int) -> int:
     Regular files and directories are always ready; poll and select would report them at every wait.
     """
     if sys.platform == "win32":
-        return 0  # there select takes sockets only, and says so itself
+        return 0  # there select takes sockets only, and sees to that itself
     try:
         mode = os.fstat(fd).st_mode
     except OSError as exc:

@@ -1,8 +1,9 @@
 cimport cython
 from noria.core.completion cimport Completions
 from noria.core.operation cimport Operation
-from noria.engines.interface cimport Engine, NewsSink, Poller
-from noria.engines.slots cimport Slot, SlotTable
+from noria.engines.interface cimport NewsSink
+from noria.engines.registrations cimport Registrations
+from noria.engines.slots cimport Slot
 from noria.engines.waker cimport Waker
 from noria.native cimport sockets as native
 
@@ -23,8 +24,6 @@ cdef int _READINESS
 cdef int _RECEIVE
 cdef int _SEND
 cdef int _ACCEPT
-cdef int _WAIT_READABLE
-cdef int _WAIT_WRITABLE
 cdef int _ENTRIES_MAX
 cdef long long _BYTES_MAX
 cdef long long _SHARE
@@ -40,26 +39,18 @@ cdef class Sink(NewsSink):
     cpdef object news(self, int fd, int ready)
 
 
-cdef class ReadinessEngine(Engine):
-    cdef public Poller poller
+cdef class ReadinessEngine(Registrations):
     cdef public bint direct
     cdef public long long polls
     cdef public long long waits
     cdef public long long news_count
     cdef public long long attempts
     cdef public long long not_ready
-    cdef public long long interest_changes
     cdef public long long offloaded
-    cdef bint _edge
-    cdef SlotTable _slots
-    cdef list _listed
     cdef Py_ssize_t _cursor
     cdef Py_ssize_t _round_end
-    cdef list _cancelled
     cdef object _signals
     cdef bint _woken
-    cdef set _orphans
-    cdef bint _stale
     cdef object _backend
     cdef long long _offload_in_flight
     cdef long long _batch_bytes
@@ -68,6 +59,7 @@ cdef class ReadinessEngine(Engine):
     cdef int _wake_fd
     cdef Sink _sink
 
+    cdef int _watch_waker(self) except -1000
     @cython.locals(slot=Slot, head=Operation, is_read=bint, result=cython.longlong, failure=int)
     cpdef bint submit(self, Operation op) except? -1
     cpdef long long try_send(self, int fd, object sock, object data,
@@ -75,14 +67,10 @@ cdef class ReadinessEngine(Engine):
     @cython.locals(slot=Slot)
     cpdef object cancel(self, Operation op)
     cpdef int poll(self, long long timeout_ns, Completions batch) except -1
-    @cython.locals(slot=Slot, op=Operation)
-    cpdef object forget(self, int fd)
     @cython.locals(slot=Slot, wanted=int)
     cpdef object take_news(self, int fd, int ready)
     @cython.locals(waker=Waker)
     cdef object _wait(self, long long timeout_ns)
-    @cython.locals(slot=Slot, wanted=int)
-    cdef object _renew(self)
     @cython.locals(listed=list, slot=Slot)
     cdef object _serve_listed(self, Completions batch)
     @cython.locals(share=cython.longlong, op=Operation, result=cython.longlong)
@@ -96,24 +84,7 @@ cdef class ReadinessEngine(Engine):
     cdef long long _attempt(self, Operation op) except? -1
     @cython.locals(count=Py_ssize_t)
     cdef long long _receive(self, Operation op) except? -1
-    cdef object _list_again(self, Slot slot)
     cdef bint _settle_at_once(self, Operation op, long long result) except? -1
-    cdef bint _only_waits(self, Operation op) noexcept
-    cdef object _adopt(self, Slot slot, Operation op)
-    @cython.locals(op=Operation)
-    cdef object _drop_closed(self, Slot slot)
-    @cython.locals(op=Operation)
-    cdef object _evict(self, Slot slot)
-    cdef Slot _replace(self, Slot slot, Operation op)
-    @cython.locals(bit=int, first=bint)
-    cdef object _enqueue(self, Slot slot, Operation op)
-    cdef object _dequeue(self, Slot slot, Operation op)
-    @cython.locals(needed=int)
-    cdef int _arm(self, Slot slot, Operation op) except -1000
-    @cython.locals(wanted=int)
-    cdef object _disarm(self, Slot slot)
-    @cython.locals(result=int)
-    cdef int _change(self, Slot slot, int interest) except -1000
     @cython.locals(op=Operation)
     cdef object _list_cancelled(self, Completions batch)
     cdef bint _submit_offload(self, Operation op) except? -1

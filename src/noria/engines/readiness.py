@@ -7,19 +7,13 @@ much memory nor lets a busy descriptor starve the others: a descriptor that has 
 goes to the end of the list (E11). The same list makes edge-triggered pollers safe: what was not
 drained stays on it, and no second edge is needed.
 
-Registrations stay after an operation has settled; the interest is dropped lazily, when news arrive
-that nobody wants. A steady echo is one wait per batch, one receive, one send.
-
-Borrowed descriptors (E3 does not hold for them: the user may close them any time) are watched
-level-triggered. A registration of a borrowed socket is trusted only while the same socket object
-asks; for a bare number it is renewed each time, because the number may belong to another file by
-now.
+Who waits for what, and what the poller was told of it, is in engines/registrations.py. A steady
+echo is one wait per batch, one receive, one send.
 """
 
 from __future__ import annotations
 
 import errno
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import noria.operations  # noqa: F401 - enters the operations into the catalog
@@ -32,14 +26,14 @@ from noria.engines.interface import (
     READABLE,
     STOPS_SHORT,
     WRITABLE,
-    Engine,
     EngineStatistics,
     NewsSink,
     Poller,
     refuse,
     register_for_fork,
 )
-from noria.engines.slots import Slot, SlotTable
+from noria.engines.registrations import Registrations
+from noria.engines.slots import Slot
 from noria.engines.waker import Waker
 from noria.limits import (
     ACCEPTS_PER_TURN_MAX,
@@ -75,8 +69,6 @@ _READINESS = READINESS
 _RECEIVE = codes.RECEIVE
 _SEND = codes.SEND
 _ACCEPT = codes.ACCEPT
-_WAIT_READABLE = codes.WAIT_READABLE
-_WAIT_WRITABLE = codes.WAIT_WRITABLE
 _ENTRIES_MAX = COMPLETIONS_PER_POLL_MAX
 _BYTES_MAX = COMPLETION_BYTES_PER_POLL_MAX
 _SHARE = RECEIVE_BYTES_PER_TURN_MAX
@@ -99,35 +91,26 @@ class Sink(NewsSink):
         self.engine.take_news(fd, ready)
 
 
-class ReadinessEngine(Engine):
+class ReadinessEngine(Registrations):
     """Engine over a Poller.
 
     Attributes:
-        poller: the source of readiness.
         direct: use the short cuts for receive and send; tests compare both ways.
     """
 
     def __init__(self, poller: Poller) -> None:
-        Engine.__init__(self)
-        self.poller = poller
+        Registrations.__init__(self, poller)
         self.direct = True
         self.polls = 0
         self.waits = 0
         self.news_count = 0
         self.attempts = 0
         self.not_ready = 0
-        self.interest_changes = 0
         self.offloaded = 0
-        self._edge = poller.edge
-        self._slots = SlotTable()
-        self._listed: list[Slot] = []
         self._cursor = 0
         self._round_end = 0
-        self._cancelled: list[Operation] = []
         self._signals = b""
         self._woken = False
-        self._orphans: set[int] = set()
-        self._stale = False
         self._backend: DiskBackend | None = None
         self._offload_in_flight = 0
         self._batch_bytes = 0
@@ -135,7 +118,7 @@ class ReadinessEngine(Engine):
         self._waker = Waker()
         self._wake_fd = self._waker.fileno()
         self._sink = Sink(self)
-        failure = poller.modify(self._wake_fd, 0, READABLE, True)
+        failure = self._watch_waker()
         if failure < 0:
             self._waker.close()
             poller.close()
@@ -144,6 +127,9 @@ class ReadinessEngine(Engine):
                 f"the {self.name} engine cannot watch its waker, descriptor {self._wake_fd}",
             )
         register_for_fork(self)
+
+    def _watch_waker(self) -> int:
+        return self.poller.modify(self._wake_fd, 0, READABLE, True)
 
     # -- the Engine interface ---------------------------------------------------------------
 
@@ -229,24 +215,6 @@ class ReadinessEngine(Engine):
         """End the current or next wait."""
         if not self.forked:
             self._waker.wake()
-
-    def forget(self, fd: int) -> None:
-        """Drop a number: registration, waiting operations and news already fetched."""
-        slot = self._slots.pop(fd)
-        if slot is None:
-            return
-        slot.alive = False
-        if slot.interest and not self.forked:
-            self._change(slot, 0)
-        for op in slot.take_operations():
-            op.cancelled = True
-            op.settle(-_ECANCELED)
-            self._cancelled.append(op)
-
-    def owned(self, fd: int) -> bool:
-        """Whether the slot of a number belongs to a Descriptor that is not closing."""
-        slot = self._slots.get(fd)
-        return slot is not None and slot.generation != 0
 
     def statistics(self) -> EngineStatistics:
         """Give the counters."""
@@ -355,35 +323,13 @@ class ReadinessEngine(Engine):
             waker.sleeping = False
             waker.noted = False
             self._round_end = len(self._listed)
-        if self._stale and self.poller.lasting:
-            self._renew()
+        if self._stale and self.poller.lasting and self._renew():
+            self._watch_waker()
         if self._woken:
             # Only now: draining may run a handler that raises, and an edge is told only once.
             self._woken = False
             self._signals += waker.drain()
             self.signalled = bool(self._signals)
-
-    def _renew(self) -> None:
-        """Get rid of registrations that report and that nobody can remove; see engines/epoll.py.
-
-        All others are made again, but for those of borrowed descriptors that nobody waits for.
-        """
-        if self.poller.renew() < 0:
-            return  # no descriptor left for it: the next news try again
-        self._stale = False
-        self._orphans.clear()
-        self.interest_changes += 1
-        self.poller.modify(self._wake_fd, 0, _READABLE, True)
-        for slot in self._slots.all():
-            wanted = slot.interest
-            if slot.level:
-                self._drop_closed(slot)
-                wanted = 0 if slot.reader is None else _READABLE
-                if slot.writer is not None:
-                    wanted |= _WRITABLE
-            slot.interest = 0
-            if wanted and self.poller.modify(slot.fd, 0, wanted, slot.level) == 0:
-                slot.interest = wanted
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -397,7 +343,7 @@ class ReadinessEngine(Engine):
             slot = listed[self._cursor]
             self._cursor += 1
             slot.listed = False
-            if not slot.alive:
+            if slot.fd < 0:
                 continue
             if slot.ready & _READABLE and slot.reader is not None:
                 self._serve_reader(slot, batch)
@@ -532,11 +478,6 @@ class ReadinessEngine(Engine):
         op.buffer = data
         return count
 
-    def _list_again(self, slot: Slot) -> None:
-        if not slot.listed:
-            slot.listed = True
-            self._listed.append(slot)
-
     def _settle_at_once(self, op: Operation, result: int) -> bool:
         assert op.state != _IN_FLIGHT, f"{op!r} is in flight already"
         op.state = _SETTLED
@@ -545,137 +486,7 @@ class ReadinessEngine(Engine):
         op.result = result
         return True
 
-    def _only_waits(self, op: Operation) -> bool:
-        return op.code in (_WAIT_READABLE, _WAIT_WRITABLE)
-
-    # -- slots ------------------------------------------------------------------------------
-
-    def _adopt(self, slot: Slot, op: Operation) -> None:
-        """Note whose descriptor the slot is, and drop what is known of another holder's."""
-        if not op.borrowed:
-            if slot.level:
-                self._evict(slot)
-                slot.level = False
-                slot.holder = None
-            if op.descriptor is not None:
-                slot.generation = op.descriptor.generation
-            if self._edge and native.is_unix(op.fd, op.sock):
-                slot.ready |= _STOPS_SHORT
-            return
-        if slot.generation:
-            self._evict(slot)
-            slot.generation = 0
-        slot.level = True
-        if op.sock is None:
-            self._drop_closed(slot)
-            slot.interest = 0
-        elif slot.holder is None or slot.holder() is not op.sock:
-            self._drop_closed(slot)
-            slot.interest = 0
-            slot.ready = 0
-            slot.holder = weakref.ref(op.sock)
-
-    def _drop_closed(self, slot: Slot) -> None:
-        """End what waits for a socket that its user has closed, or it gets the next file's news."""
-        if slot.reader is None and slot.writer is None:
-            return
-        for op in slot.operations():
-            if op.sock is not None and op.sock.fileno() != slot.fd:
-                self._dequeue(slot, op)
-                op.settle(-_EBADF)
-                self._cancelled.append(op)
-
-    def _evict(self, slot: Slot) -> None:
-        """End what waits on a number that has changed hands behind the engine's back."""
-        for op in slot.take_operations():
-            op.cancelled = not op.borrowed
-            op.settle(-_EBADF if op.borrowed else -_ECANCELED)
-            self._cancelled.append(op)
-        slot.interest = 0
-        slot.ready = 0
-
-    def _replace(self, slot: Slot, op: Operation) -> Slot:
-        self.forget(slot.fd)
-        fresh = Slot(op.fd)
-        self._slots.put(fresh)
-        self._adopt(fresh, op)
-        return fresh
-
-    def _enqueue(self, slot: Slot, op: Operation) -> None:
-        if op.lane == _READ:
-            bit = _READABLE
-            first = slot.reader is None
-            if first:
-                slot.reader = op
-            elif slot.readers is None:
-                slot.readers = [op]
-            else:
-                slot.readers.append(op)
-        else:
-            bit = _WRITABLE
-            first = slot.writer is None
-            if first:
-                slot.writer = op
-            elif slot.writers is None:
-                slot.writers = [op]
-            else:
-                slot.writers.append(op)
-        if slot.ready & bit:
-            if self._edge and not slot.level:
-                self._list_again(slot)  # an edge that came while nobody waited
-            elif first:
-                slot.ready &= ~bit  # news for somebody earlier; the poller tells them again
-
-    def _dequeue(self, slot: Slot, op: Operation) -> None:
-        if slot.reader is op:
-            slot.reader = slot.readers.pop(0) if slot.readers else None
-        elif slot.writer is op:
-            slot.writer = slot.writers.pop(0) if slot.writers else None
-        elif slot.readers is not None and op in slot.readers:
-            slot.readers.remove(op)
-        elif slot.writers is not None and op in slot.writers:
-            slot.writers.remove(op)
-
-    def _arm(self, slot: Slot, op: Operation) -> int:
-        needed = _READABLE if op.lane == _READ else _WRITABLE
-        if self._edge and not slot.level:
-            if not slot.interest:
-                return self._change(slot, _READABLE | _WRITABLE)  # edges cost nothing until then
-            if self._only_waits(op):
-                # Nobody knows how much was read since the last edge; asking anew tells what is
-                # there.
-                slot.ready &= ~needed
-                self.interest_changes += 1
-                return self.poller.modify(slot.fd, slot.interest, slot.interest, False)
-            return 0
-        if slot.interest & needed:
-            return 0
-        if slot.reader is not None:
-            needed |= _READABLE
-        if slot.writer is not None:
-            needed |= _WRITABLE
-        return self._change(slot, slot.interest | needed)
-
-    def _disarm(self, slot: Slot) -> None:
-        wanted = 0 if slot.reader is None else _READABLE
-        if slot.writer is not None:
-            wanted |= _WRITABLE
-        if slot.interest & ~wanted:
-            self._change(slot, slot.interest & wanted)
-
-    def _change(self, slot: Slot, interest: int) -> int:
-        if (interest == slot.interest and interest) or self.forked:
-            return 0  # what a forked child changed would be changed for its parent too
-        self.interest_changes += 1
-        result = self.poller.modify(slot.fd, slot.interest, interest, slot.level)
-        if result == 0:
-            slot.interest = interest
-        elif not interest:
-            slot.interest = 0  # closed by its user meanwhile: the kernel has dropped it already,
-            if self.poller.lasting:
-                self._orphans.add(slot.fd)  # unless there is a duplicate
-            return 0
-        return result
+    # -- completions without an attempt -------------------------------------------------------
 
     def _list_cancelled(self, batch: Completions) -> None:
         cancelled = self._cancelled

@@ -2,9 +2,10 @@
 
 Facts: on Unix the kernel's sets hold numbers below FD_SETSIZE (1024), and a larger one would write
 beyond them; such a descriptor is refused with EINVAL. On Windows the sets hold up to 512 sockets of
-any number, sockets only, and a failed connect is reported in the third set alone. Waits copy the
-whole set and are level-triggered. One closed descriptor makes the whole call fail with EBADF; the
-culprits are then looked for one by one, dropped, and reported as hang-ups.
+any number, and one more is refused with EMFILE; they hold sockets only, and what the user wants
+watched and is none is refused with ENOTSOCK; a failed connect is reported in the third set alone.
+Waits copy the whole set and are level-triggered. One closed descriptor makes the whole call fail
+with EBADF; the culprits are then looked for one by one, dropped, and reported as hang-ups.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from noria.limits import SELECT_NUMBER_MAX, SELECT_SOCKETS_MAX
 _WINDOWS = sys.platform == "win32"
 _ONE_SECOND_NS = 1_000_000_000
 
+# Windows says ENOTSOCK of whatever is no socket, Wine EOPNOTSUPP where the number is a handle.
+_REFUSALS = {errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP} if _WINDOWS else {errno.EBADF}
+
 
 class SelectPoller(Poller):
     """Poller on `select.select`."""
@@ -33,10 +37,12 @@ class SelectPoller(Poller):
         """Change the sets."""
         if not _WINDOWS and fd >= SELECT_NUMBER_MAX:
             return -errno.EINVAL
-        full = max(len(self._readers), len(self._writers)) >= SELECT_SOCKETS_MAX
-        if _WINDOWS and full and new & ~old:
-            return -errno.EINVAL
-        if new and not old and level and (failure := unwatchable(fd)):
+        if _WINDOWS and (
+            (new & READABLE and _would_overflow(self._readers, fd))
+            or (new & WRITABLE and _would_overflow(self._writers, fd))
+        ):
+            return -errno.EMFILE
+        if new and not old and level and (failure := _failure(fd) if _WINDOWS else unwatchable(fd)):
             return failure
         known = fd in self._readers or fd in self._writers
         (self._readers.add if new & READABLE else self._readers.discard)(fd)
@@ -53,7 +59,7 @@ class SelectPoller(Poller):
                 list(self._readers), list(self._writers), exceptional, timeout
             )
         except OSError as exc:
-            if exc.errno not in (errno.EBADF, getattr(errno, "WSAENOTSOCK", errno.EBADF)):
+            if exc.errno not in _REFUSALS:
                 raise
             return self._report_closed(sink)
         ready: dict[int, int] = dict.fromkeys(readable, READABLE)
@@ -69,7 +75,7 @@ class SelectPoller(Poller):
         self._writers.clear()
 
     def _report_closed(self, sink: NewsSink) -> int:
-        closed = [fd for fd in self._readers | self._writers if not _is_open(fd)]
+        closed = [fd for fd in self._readers | self._writers if _failure(fd)]
         for fd in closed:
             self._readers.discard(fd)
             self._writers.discard(fd)
@@ -77,12 +83,21 @@ class SelectPoller(Poller):
         return len(closed)
 
 
-def _is_open(fd: int) -> bool:
+def _would_overflow(numbers: set[int], fd: int) -> bool:
+    return len(numbers) >= SELECT_SOCKETS_MAX and fd not in numbers
+
+
+def _failure(fd: int) -> int:
+    """Tell why select does not take a number: minus errno, or 0."""
     try:
         select.select([fd], [], [], 0)
-    except (OSError, ValueError):
-        return False
-    return True
+    except OSError as exc:
+        if _WINDOWS and exc.errno in _REFUSALS:
+            return -errno.ENOTSOCK
+        return -(exc.errno or errno.EBADF)
+    except ValueError:
+        return -errno.EINVAL
+    return 0
 
 
 class SelectEngine(ReadinessEngine):
@@ -96,7 +111,8 @@ class SelectEngine(ReadinessEngine):
     @classmethod
     def probe(cls) -> Probe:
         """Always there."""
-        limit = (
-            f"{SELECT_SOCKETS_MAX} sockets" if _WINDOWS else f"numbers below {SELECT_NUMBER_MAX}"
-        )
-        return Probe(True, "select works everywhere", ("level-triggered", limit))
+        if _WINDOWS:
+            limit, most = f"{SELECT_SOCKETS_MAX} sockets", SELECT_SOCKETS_MAX
+        else:
+            limit, most = f"numbers below {SELECT_NUMBER_MAX}", SELECT_NUMBER_MAX
+        return Probe(True, "select works everywhere", ("level-triggered", limit), most)

@@ -4,12 +4,12 @@ from noria.core.operation cimport Operation
 
 @cython.final
 cdef class Slot:
+    # Small types, because every connection has a slot.
     cdef public int fd
-    cdef public int interest
-    cdef public int ready
-    cdef public bint level
-    cdef public bint listed
-    cdef public bint alive
+    cdef public unsigned char interest
+    cdef public unsigned char ready
+    cdef public unsigned char level
+    cdef public unsigned char listed
     cdef public long long generation
     cdef public Operation reader
     cdef public Operation writer

@@ -15,7 +15,7 @@ class Slot:
     """What the engine knows of one descriptor number.
 
     Attributes:
-        fd: the number.
+        fd: the number, -1 once it is forgotten; news for such a slot are dropped.
         interest: what the poller was told, READABLE and WRITABLE or-ed together.
         ready: what is known to be ready and has not been used up.
         reader, writer: the operation at the head of each lane.
@@ -24,11 +24,9 @@ class Slot:
         holder: weak reference to the borrowed socket that the registration was made for.
         generation: generation of the owning Descriptor, 0 for a borrowed one.
         listed: it is on the ready list.
-        alive: it is in the table; news for a dead slot are dropped.
     """
 
     __slots__ = (
-        "alive",
         "fd",
         "generation",
         "holder",
@@ -54,7 +52,6 @@ class Slot:
         self.holder: weakref.ref[Any] | None = None
         self.generation = 0
         self.listed = False
-        self.alive = True
 
     def operations(self) -> list[Operation]:
         """Every operation that waits here."""

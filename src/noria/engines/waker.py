@@ -69,8 +69,8 @@ class Waker:
     def close(self) -> None:
         """Close both ends. Idempotent."""
         with self._lock:
+            self._writer.close()  # first, or a wake in between would write to nobody
             self._reader.close()
-            self._writer.close()
 
     def abandon(self) -> None:
         """Close both ends in a forked child; a thread that is not there may hold the lock."""

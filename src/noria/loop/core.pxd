@@ -6,13 +6,12 @@ from noria.core.operation cimport Operation
 from noria.core.timers cimport TimerEntry, Timers
 from noria.engines.interface cimport Engine
 from noria.loop cimport handles as _handles
-from noria.loop.handles cimport Handle, TimerHandle
+from noria.loop.handles cimport Handle, Spares, TimerHandle
 from noria.native cimport calls as native
 from noria.native.queue cimport Queue
 
 cdef long long _TURNS_MAX
 cdef long long _BURST_NS_MAX
-cdef Py_ssize_t _SPARE_MAX
 
 
 cdef class LoopCore:
@@ -29,12 +28,15 @@ cdef class LoopCore:
     cdef public object _thread_id
     cdef public object _current_handle
     cdef public object _spare_send
-    cdef dict _future_keywords
-    cdef public list _spare_handles
-    cdef public list _spare_timers
+    cdef dict _own_keywords
+    cdef public object _task_factory
+    cdef public Spares _spare_handles
+    cdef public Spares _spare_timers
     cdef long long _recent_ns
     cdef public object slow_callback_duration
 
+    @cython.locals(seconds=double)
+    cdef double _seconds_from_now(self, object delay) except? -1
     cdef TimerHandle _call_at(self, double when, object callback, tuple args, object context)
     cpdef bint submit(self, Operation op) except? -1
     cpdef object cancel_operation(self, Operation op)
@@ -45,8 +47,6 @@ cdef class LoopCore:
     @cython.locals(ready=Queue, timers=Timers, generations=cython.longlong, started_ns=cython.longlong,
                    now_ns=cython.longlong, count=Py_ssize_t, handle=Handle)
     cdef object _run_ready(self)
-    @cython.locals(spare=list)
-    cdef object _recycle(self, Handle handle)
     @cython.locals(entry=TimerEntry)
     cdef object _take_due_timers(self)
     cdef object _run_generation_in_debug(self, Py_ssize_t count)

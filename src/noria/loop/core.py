@@ -33,10 +33,9 @@ from noria.limits import (
     READY_BURST_NS_MAX,
     READY_TURNS_MAX,
     SLOW_CALLBACK_SECONDS,
-    SPARE_HANDLES_MAX,
 )
 from noria.loop import handles as _handles
-from noria.loop.handles import Handle, TimerHandle
+from noria.loop.handles import Handle, Spares, TimerHandle
 from noria.native import calls as native
 from noria.native.queue import Queue
 
@@ -50,8 +49,8 @@ if TYPE_CHECKING:
 # Names for the compiler, typed in the .pxd.
 _TURNS_MAX = READY_TURNS_MAX
 _BURST_NS_MAX = READY_BURST_NS_MAX
-_SPARE_MAX = SPARE_HANDLES_MAX
 _Future = asyncio.Future
+_Task = asyncio.Task
 
 
 class LoopCore:
@@ -74,9 +73,10 @@ class LoopCore:
         self._closed = False
         self._thread_id: int | None = None
         self._current_handle: Handle | None = None
-        self._future_keywords: dict[str, Any] | None = None  # there while it runs
-        self._spare_handles: list[Handle] = []
-        self._spare_timers: list[TimerHandle] = []
+        self._own_keywords: dict[str, Any] | None = None  # there while it runs
+        self._task_factory: Callable[..., Any] | None = None
+        self._spare_handles = Spares()
+        self._spare_timers = Spares()
         self._recent_ns = self._clock.now_ns()
         self._spare_send: Any = None  # a send operation between two uses; see transports
         self.slow_callback_duration: float = SLOW_CALLBACK_SECONDS
@@ -145,7 +145,7 @@ class LoopCore:
         if self._closed or self._debug:
             self._check_schedule(callback, "call_later")
         self._recent_ns = self._clock.now_ns()
-        return self._call_at(self._recent_ns / 1e9 + delay, callback, args, context)
+        return self._call_at(self._seconds_from_now(delay), callback, args, context)
 
     def call_at(
         self,
@@ -168,7 +168,16 @@ class LoopCore:
 
     def _make_handle(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> Handle:
         """Make a handle in a copy of the current context, not scheduled yet."""
-        return _handles.make_handle(self, callback, args, None)
+        handle = _handles.make_handle(self, callback, args, None)
+        native.track(handle)
+        return handle
+
+    def _seconds_from_now(self, delay: float) -> float:
+        seconds = 0.0  # a C number when compiled
+        if type(delay) is float or type(delay) is int:
+            seconds = delay
+            return self._recent_ns / 1e9 + seconds
+        return self._recent_ns / 1e9 + delay
 
     def _call_at(
         self,
@@ -208,11 +217,48 @@ class LoopCore:
 
     def create_future(self) -> asyncio.Future[Any]:
         """Create a future that belongs to this loop."""
-        keywords = self._future_keywords
+        keywords = self._own_keywords
         if keywords is None:
             keywords = {"loop": self}
-        future: asyncio.Future[Any] = native.call_keywords(_Future, keywords)
+        future: asyncio.Future[Any] = native.call_keywords(_Future, (), keywords)
         return future
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Schedule a coroutine.
+
+        Args:
+            coro: the coroutine.
+            name: name of the task; None lets the task choose.
+            context: context to run in; None takes a copy of the current one.
+            kwargs: passed on to the task factory or to `asyncio.Task`, where the installed asyncio
+                does so too (`eager_start`).
+
+        Returns:
+            What the task factory made of it; without one an `asyncio.Task`.
+
+        Raises:
+            RuntimeError: the loop is closed.
+            TypeError: it is no coroutine, or a keyword is unknown.
+        """
+        if self._closed or self._debug or self._task_factory is not None or kwargs:
+            return self._create_task(coro, name, context, kwargs)
+        keywords = self._own_keywords
+        if keywords is None or name is not None or context is not None:
+            keywords = {"loop": self, "name": name, "context": context}
+        return native.call_keywords(_Task, (coro,), keywords)
+
+    def _create_task(
+        self, coro: Any, name: str | None, context: Context | None, kwargs: dict[str, Any]
+    ) -> Any:
+        """Make a task where there is more to it; completed by `noria.api.tasks`."""
+        raise NotImplementedError
 
     def get_debug(self) -> bool:
         """Whether the loop runs in debug mode."""
@@ -256,7 +302,7 @@ class LoopCore:
 
     def _run_turns(self) -> None:
         """Run turn after turn until `stop`."""
-        self._future_keywords = {"loop": self}
+        self._own_keywords = {"loop": self}
         try:
             while True:
                 self._run_turn()
@@ -264,7 +310,7 @@ class LoopCore:
                     return
         finally:
             # They refer to the loop: a loop that is forgotten between two runs goes at once.
-            self._future_keywords = None
+            self._own_keywords = None
             self._spare_handles.clear()
             self._spare_timers.clear()
 
@@ -305,7 +351,10 @@ class LoopCore:
                     if not handle._cancelled:
                         handle._run()
                     if native.is_sole(handle):
-                        self._recycle(handle)
+                        if type(handle) is Handle:
+                            self._spare_handles.keep(handle)
+                        else:
+                            self._spare_timers.keep(handle)
                     count -= 1
             generations += 1
             if self._stopping or generations >= _TURNS_MAX:
@@ -318,15 +367,6 @@ class LoopCore:
                     started_ns = now_ns
                 elif now_ns - started_ns > _BURST_NS_MAX:
                     return
-
-    def _recycle(self, handle: Handle) -> None:
-        """Keep the memory of a handle that nobody can see any more for the next one."""
-        spare: list[Any] = self._spare_handles if type(handle) is Handle else self._spare_timers
-        if len(spare) < _SPARE_MAX:
-            handle._callback = None
-            handle._args = None
-            handle._context = None
-            spare.append(handle)
 
     def _take_due_timers(self) -> None:
         # First by the time that call_later has just read: a chain of zero delays then reads the
@@ -344,6 +384,7 @@ class LoopCore:
             handle = self._ready.popleft()
             if handle._cancelled:
                 continue
+            native.track(handle)  # a look at the current handle may be kept
             self._current_handle = handle
             started = self.time()
             try:

@@ -3,6 +3,8 @@ from noria.core.timers cimport TimerEntry
 from noria.loop.core cimport LoopCore
 from noria.native cimport calls as native
 
+cdef Py_ssize_t _SPARE_MAX
+
 
 cdef class Handle(TimerEntry):
     cdef object __weakref__
@@ -21,9 +23,19 @@ cdef class TimerHandle(Handle):
     cdef public double _when
 
 
+@cython.final
+cdef class Spares:
+    cdef list _places
+    cdef Py_ssize_t _count
+
+    cdef Handle take(self)
+    cdef object keep(self, Handle handle)
+    cdef object clear(self)
+
+
 @cython.locals(handle=Handle)
 cdef Handle make_handle(LoopCore loop, object callback, tuple args, object context)
 @cython.locals(handle=TimerHandle)
 cdef TimerHandle make_timer(LoopCore loop, double when, object callback, tuple args,
                             object context)
-cdef object _fill(Handle handle, LoopCore loop, object callback, tuple args, object context)
+cdef object _begin(Handle handle, LoopCore loop)

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """Handle and TimerHandle: scheduled callbacks.
 
 They are asyncio's classes for every purpose a program has (`isinstance` included), but laid out for
@@ -14,6 +15,7 @@ from asyncio import format_helpers
 from typing import TYPE_CHECKING, Any
 
 from noria.core.timers import TimerEntry
+from noria.limits import SPARE_HANDLES_MAX
 from noria.native import calls as native
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from noria.loop.core import LoopCore
+
+_SPARE_MAX = SPARE_HANDLES_MAX  # for the compiler, typed in the .pxd
 
 
 class Handle(TimerEntry):
@@ -84,6 +88,7 @@ class Handle(TimerEntry):
     def _failed(self, exc: BaseException) -> None:
         if isinstance(exc, (SystemExit, KeyboardInterrupt)):
             raise exc
+        native.track(self)  # a report may be kept
         callback = _describe(self)
         context: dict[str, Any] = {
             "message": f"Exception in callback {callback}",
@@ -101,7 +106,7 @@ class Handle(TimerEntry):
         if self._callback is not None:
             info.append(_describe(self))
         if self._source_traceback:
-            frame = self._source_traceback[-1]
+            *_, frame = self._source_traceback
             info.append(f"created at {frame[0]}:{frame[1]}")
         return info
 
@@ -127,7 +132,7 @@ class TimerHandle(Handle):
 
     @property
     def _scheduled(self) -> bool:
-        return self.scheduled
+        return bool(self.scheduled)
 
     def when(self) -> float:
         """Give the time it is due, in seconds on the clock of `loop.time()`."""
@@ -192,13 +197,21 @@ def _describe(handle: Handle) -> str:
 def make_handle(
     loop: LoopCore, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
 ) -> Handle:
-    """Make a handle; a context of None copies the caller's."""
-    if loop._spare_handles:
-        handle: Handle = loop._spare_handles.pop()
-    else:
+    """Make a handle; a context of None copies the caller's.
+
+    One that was used before is hidden from the garbage collector, which fits what goes into the
+    ready queue. Whoever keeps it elsewhere has to `track` it.
+    """
+    handle: Any = loop._spare_handles.take()
+    if handle is None:
         handle = Handle.__new__(Handle)
-    _fill(handle, loop, callback, args, context)
-    return handle
+        _begin(handle, loop)
+    handle._callback = callback
+    handle._args = args
+    handle._context = native.copy_context() if context is None else context
+    if loop._debug:
+        handle._source_traceback = _origin()
+    return handle  # type: ignore[no-any-return]
 
 
 def make_timer(
@@ -209,34 +222,70 @@ def make_timer(
     context: Context | None,
 ) -> TimerHandle:
     """Make a timer handle that is due at `when`; the caller puts it into the heap."""
-    if loop._spare_timers:
-        handle: TimerHandle = loop._spare_timers.pop()
-    else:
+    handle: Any = loop._spare_timers.take()
+    if handle is None:
         handle = TimerHandle.__new__(TimerHandle)
-    _fill(handle, loop, callback, args, context)
+        _begin(handle, loop)
+    else:
+        native.track(handle)  # the heap does not look after it as the ready queue does
     handle._when = when
-    return handle
-
-
-def _fill(
-    handle: Handle,
-    loop: LoopCore,
-    callback: Callable[..., Any],
-    args: tuple[Any, ...],
-    context: Context | None,
-) -> None:
-    # Not in __init__: a call through the type would pack and unpack these arguments once more.
-    handle._loop = loop
     handle._callback = callback
     handle._args = args
     handle._context = native.copy_context() if context is None else context
+    if loop._debug:
+        handle._source_traceback = _origin()
+    return handle  # type: ignore[no-any-return]
+
+
+def _begin(handle: Handle, loop: LoopCore) -> None:
+    """Set what stays when a handle is used again."""
+    # Not in __init__: a call through the type would pack and unpack arguments.
+    handle._loop = loop
     handle._cancelled = False
     handle._repr = None
     handle._source_traceback = None
     handle.scheduled = False
     handle.dead = False
-    if loop._debug:
-        handle._source_traceback = _origin()
+
+
+class Spares:
+    """Handles that have run and that nobody can see any more, kept for the next calls.
+
+    A list of fixed length, because one that grows and shrinks by one allocates each time.
+    """
+
+    __slots__ = ("_count", "_places")
+
+    def __init__(self) -> None:
+        self._places: list[Any] = [None] * _SPARE_MAX
+        self._count = 0
+
+    def take(self) -> Any:
+        """Give a handle as `_begin` leaves it, or None."""
+        if self._count == 0:
+            return None
+        self._count -= 1
+        handle = self._places[self._count]
+        self._places[self._count] = None
+        return handle
+
+    def keep(self, handle: Handle) -> None:
+        """Take a handle back, unless there are enough."""
+        if self._count < _SPARE_MAX:
+            handle._callback = None
+            handle._args = None
+            handle._context = None
+            handle._cancelled = False
+            handle.dead = False
+            handle._repr = None
+            handle._source_traceback = None
+            self._places[self._count] = handle
+            self._count += 1
+
+    def clear(self) -> None:
+        """Let all go."""
+        while self._count:
+            self.take()
 
 
 _SCHEDULERS = frozenset({"noria.loop.core", __name__})

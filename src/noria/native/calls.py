@@ -12,6 +12,7 @@ __all__ = [
     "check_signals",
     "copy_context",
     "is_sole",
+    "track",
     "try_in_context",
     "try_method_in_context",
 ]
@@ -54,14 +55,20 @@ def try_method_in_context(
     return None
 
 
-def call_keywords(function: Callable[..., Any], keywords: dict[str, Any]) -> Any:
-    """Call ``function(**keywords)``."""
-    return function(**keywords)
+def call_keywords(
+    function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    """Call ``function(*args, **keywords)``."""
+    return function(*args, **keywords)
 
 
 def is_sole(thing: Any) -> bool:
     """Whether the caller's variable is the only reference to an object; unknown here."""
     return False
+
+
+def track(thing: Any) -> None:
+    """Show an object to the garbage collector again; here nothing is hidden from it."""
 
 
 def check_signals() -> None:

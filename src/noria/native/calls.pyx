@@ -58,6 +58,10 @@ cdef extern from *:
         return offset <= 0 || *(PyObject **)((char *)thing + offset) == NULL;
     }
 
+    static void noria_track(PyObject *thing) {
+        if (PyObject_IS_GC(thing) && !PyObject_GC_IsTracked(thing)) PyObject_GC_Track(thing);
+    }
+
     static PyObject *noria_try_method(PyObject *context, PyObject *owner, PyObject *name,
                                       PyObject *argument) {
         return noria_caught(noria_call_method(context, owner, name, argument));
@@ -70,6 +74,7 @@ cdef extern from *:
     object noria_call_method(object context, object owner, object name, object argument)
     int PyErr_CheckSignals() except -1
     bint noria_is_sole(object thing)
+    void noria_track(object thing)
     object PyObject_Call(object function, tuple args, dict keywords)
     object PyContext_CopyCurrent()
 
@@ -99,14 +104,19 @@ cpdef object try_method_in_context(object context, object owner, str name, objec
     return noria_try_method(context, owner, name, argument)
 
 
-cpdef object call_keywords(object function, dict keywords):
-    """Call ``function(**keywords)``; the function gets the dictionary itself."""
-    return PyObject_Call(function, (), keywords)
+cpdef object call_keywords(object function, tuple args, dict keywords):
+    """Call ``function(*args, **keywords)``; the function gets the dictionary itself."""
+    return PyObject_Call(function, args, keywords)
 
 
 cpdef bint is_sole(object thing) noexcept:
     """Whether the caller's variable is the only reference to an object, weak ones included."""
     return noria_is_sole(thing)
+
+
+cpdef object track(object thing):
+    """Show an object to the garbage collector again that a `Queue` has hidden."""
+    noria_track(thing)
 
 
 cpdef int check_signals() except -1:

@@ -7,6 +7,7 @@ cdef class EpollSet:
     cdef void *_events
     cdef int _capacity
     cdef bint _precise
+    cdef long long _slack_ns
     cdef unsigned int *_tags
     cdef int _tags_count
     cdef unsigned int _last_tag

@@ -159,6 +159,7 @@ cdef extern from *:
         char sun_path[108]
     enum:
         AF_INET, AF_INET6, AF_UNIX, INET6_ADDRSTRLEN, NORIA_HOT_BYTES
+    size_t IPV4_BYTES "(offsetof(struct sockaddr_in, sin_addr) + sizeof(struct in_addr))"
     size_t SUN_PATH_OFFSET "offsetof(struct sockaddr_un, sun_path)"
     char *noria_hot
     ssize_t noria_receive(int fd, char *memory, size_t size)
@@ -285,7 +286,14 @@ cpdef object accept(int fd, object sock):
     cdef int result = noria_accept(fd, &address, &length)
     if result < 0:
         return result
-    return result, None, PyBytes_FromStringAndSize(<char *>&address, length)
+    return result, None, _raw(&address, length)
+
+
+cdef object _raw(sockaddr_storage *address, socklen_t length):
+    """Keep an address as bytes; of IPv4 without the padding, as every connection keeps one."""
+    if address.ss_family == AF_INET and length > IPV4_BYTES:
+        length = IPV4_BYTES
+    return PyBytes_FromStringAndSize(<char *>address, length)
 
 
 cpdef object address_of(object raw):
@@ -338,7 +346,7 @@ cdef object _name(int fd, int peer):
     cdef socklen_t length
     if noria_name(fd, peer, &address, &length) < 0:
         return None
-    return PyBytes_FromStringAndSize(<char *>&address, length)
+    return _raw(&address, length)
 
 
 cpdef object local_address(int fd, object sock):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from asyncio import trsock
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
     from noria.loop.core import LoopCore
     from noria.loop.handles import Handle
+
+_GIVEN_UP = frozenset(
+    {errno.ECONNABORTED, errno.ECONNRESET, errno.ENOTCONN}  # Winsock says the second, Wine the last
+    if sys.platform == "win32"
+    else {errno.ECONNABORTED}
+)
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -125,6 +132,7 @@ class Listener:
         protocol = transport = None
         try:
             protocol = calls.call_in_context(context, self._protocol_factory, ())
+            _ = protocol.connection_made  # what is no protocol gets no transport, as in asyncio
             transport = StreamTransport(
                 self._loop, descriptor, protocol, peer, None, self._server, context
             )
@@ -148,7 +156,7 @@ class Listener:
         self._loop.call_exception_handler(context)
 
     def _on_failure(self, result: int) -> None:
-        if result == -errno.ECONNABORTED:
+        if -result in _GIVEN_UP:
             self._retry = self._loop.call_soon(self.start)
             return
         exc = from_result(result, "accept", self._descriptor.fd)

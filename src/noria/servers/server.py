@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
+
+from noria.native.members import Members
 
 if TYPE_CHECKING:
     import socket
@@ -35,9 +36,8 @@ class Server(asyncio.Server):
         backlog: int,
     ) -> None:
         super().__init__(loop, sockets, protocol_factory, None, backlog, None, None)
-        if sys.version_info < (3, 13):
-            # Weak, so that an abandoned transport can still be found out.
-            self._clients: weakref.WeakSet[Any] = weakref.WeakSet()
+        # In place of asyncio's WeakSet; weak too, so that an abandoned transport can be found out.
+        self._clients: Any = Members()
 
     if sys.version_info < (3, 13):
         # There asyncio passes no transport, and code that counts users of a server does neither.
@@ -52,10 +52,10 @@ class Server(asyncio.Server):
 
         def close_clients(self) -> None:
             """Close all connections that the server has accepted."""
-            for transport in list(self._clients):
+            for transport in self._clients.copy():
                 transport.close()
 
         def abort_clients(self) -> None:
             """Close them at once, without sending what they have buffered."""
-            for transport in list(self._clients):
+            for transport in self._clients.copy():
                 transport.abort()

@@ -6,9 +6,10 @@ cdef class WriteFlow:
     cdef object _chunks
     cdef public Py_ssize_t size
     cdef public Py_ssize_t offset
-    cdef public Py_ssize_t high
-    cdef public Py_ssize_t low
+    cdef public object high  # any number that asyncio takes
+    cdef public object low
     cdef public bint paused
+    cdef public object send
 
     cpdef object add(self, bytes chunk, Py_ssize_t start)
     cpdef list vector(self)

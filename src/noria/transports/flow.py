@@ -20,10 +20,11 @@ class WriteFlow:
         offset: bytes of the first chunk that are sent already.
         high: the protocol is paused above it, in bytes.
         low: it is resumed at or below it, in bytes.
+        send: the send operation that waits for the kernel, or None.
         paused: `pause_writing` was called and `resume_writing` was not yet.
     """
 
-    __slots__ = ("_chunks", "high", "low", "offset", "paused", "size")
+    __slots__ = ("_chunks", "high", "low", "offset", "paused", "send", "size")
 
     def __init__(self) -> None:
         self._chunks: deque[Any] = deque()
@@ -32,6 +33,7 @@ class WriteFlow:
         self.high: int = WRITE_HIGH_WATER_BYTES
         self.low: int = WRITE_HIGH_WATER_BYTES // 4
         self.paused = False
+        self.send: Any = None
 
     def set_limits(self, high: int | None, low: int | None) -> None:
         """Set the water marks as `asyncio.WriteTransport.set_write_buffer_limits` defines them.

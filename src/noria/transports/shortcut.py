@@ -11,10 +11,7 @@ several times faster than compiled code can through the C API.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 _StreamReader: Any = asyncio.StreamReader  # Any, because its private fields are used
 _StreamReaderProtocol = asyncio.StreamReaderProtocol
@@ -23,9 +20,9 @@ _FEED_DATA = _StreamReader.feed_data
 _WAKEUP_WAITER = _StreamReader._wakeup_waiter
 
 
-def short_way_of(protocol: Any) -> Callable[[Any, bytes], bool] | None:
-    """Give `feed` if a protocol is asyncio's StreamReaderProtocol."""
-    return feed if type(protocol) is _StreamReaderProtocol else None
+def has_short_way(protocol: Any) -> bool:
+    """Whether `feed` may be tried for a protocol: it is asyncio's StreamReaderProtocol."""
+    return type(protocol) is _StreamReaderProtocol
 
 
 def feed(protocol: Any, data: bytes) -> bool:

@@ -1,0 +1,32 @@
+from noria.core.descriptor cimport Descriptor
+from noria.loop.core cimport LoopCore
+from noria.native cimport calls
+from noria.native cimport sockets as native
+
+
+cdef class Connection:
+    cdef object __weakref__
+    cdef readonly LoopCore _loop
+    cdef public Descriptor _descriptor
+    # Together eight bytes, because every connection has them.
+    cdef readonly int _fd
+    cdef readonly unsigned short _lost
+    cdef readonly unsigned char _closing
+    cdef readonly unsigned char _eof
+    cdef object _sock
+    cdef object _peer
+    cdef object _local
+    cdef object _extra
+    cdef object _server
+    cdef object _context
+    cdef readonly object _protocol
+
+    cdef object _stop_receiving(self)
+    cdef object _stop_sending(self)
+    cdef bint _all_sent(self)
+    cdef list _state(self)
+    cdef object _user_error(self, object exc, str message)
+    cdef object _force_close(self, object exc)
+    cdef object _release(self)
+    cdef object _remember_local(self)
+    cdef object _socket_info(self)

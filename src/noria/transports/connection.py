@@ -1,0 +1,227 @@
+# cython: boundscheck=False, wraparound=False
+"""Connection: what every transport of a connected descriptor has.
+
+Who it is (addresses, protocol, context), and how it ends: `connection_lost` is called exactly
+once, from the loop, and afterwards the descriptor is closed (T5). An error ends this connection
+only (T4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import warnings
+from asyncio import trsock
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+from noria.native import calls
+from noria.native import sockets as native
+
+if TYPE_CHECKING:
+    from noria.core.descriptor import Descriptor
+    from noria.loop.core import LoopCore
+
+_Socket = socket.socket
+
+
+class Connection:
+    """A connected descriptor, its protocol, and its end.
+
+    Args:
+        loop: the loop it belongs to.
+        descriptor: owner of the socket, which must be non-blocking.
+        peer: raw peer address where the caller knows it, else None.
+        extra: entries for `get_extra_info`.
+        server: the server that accepted the connection.
+        context: context that the protocol is called in; None copies the current one.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closing",
+        "_context",
+        "_descriptor",
+        "_eof",
+        "_extra",
+        "_fd",
+        "_local",
+        "_loop",
+        "_lost",
+        "_peer",
+        "_protocol",
+        "_server",
+        "_sock",
+    )
+
+    def __init__(
+        self,
+        loop: LoopCore,
+        descriptor: Descriptor,
+        peer: Any = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Any = None,
+    ) -> None:
+        self._descriptor: Descriptor | None = None  # until all else has succeeded: see __del__
+        self._loop = loop
+        self._fd = descriptor.fd
+        # The compiled calls act on numbers; then a socket object is made only if somebody asks.
+        self._sock: Any = None if native.COMPILED else descriptor.sock
+        self._peer = native.peer_address(self._fd, self._sock) if peer is None else peer
+        self._local: Any = None
+        self._extra = extra
+        self._server = server
+        self._context = calls.copy_context() if context is None else context
+        self._protocol: Any = None
+        self._lost = 0
+        self._closing = False
+        self._eof = False
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """asyncio's class, so that `isinstance` finds it; see loop/handles.py."""
+        return asyncio.Transport
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Give the current protocol; None after the connection is lost."""
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    # -- what a transport adds --------------------------------------------------------------
+
+    def _stop_receiving(self) -> None:
+        """Take nothing more from the peer."""
+
+    def _stop_sending(self) -> None:
+        """Drop what waits to be sent."""
+
+    def _all_sent(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return True
+
+    def _state(self) -> list[str]:
+        """Words for `repr` while the descriptor is open."""
+        return []
+
+    # -- ending -----------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        """Whether the transport is closing or closed."""
+        return bool(self._closing)
+
+    def close(self) -> None:
+        """Stop reading, send what is buffered, then close. Idempotent."""
+        if self._closing:
+            return
+        self._closing = True
+        self._stop_receiving()
+        if self._all_sent():
+            self._lost += 1
+            self._loop.call_soon(self._lose, None, context=self._context)
+
+    def abort(self) -> None:
+        """Close without sending what is buffered."""
+        self._force_close(None)
+
+    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
+        if isinstance(exc, OSError):
+            if self._loop._debug:
+                logger.debug("%r: %s", self, message, exc_info=exc)
+        else:
+            self._loop.call_exception_handler(
+                {
+                    "message": message,
+                    "exception": exc,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
+        self._force_close(exc)
+
+    def _user_error(self, exc: BaseException, message: str) -> None:
+        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+            raise exc
+        self._fatal_error(exc, message)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        if self._lost:
+            return
+        self._lost += 1
+        self._stop_sending()
+        if not self._closing:
+            self._closing = True
+            self._stop_receiving()
+        self._loop.call_soon(self._lose, exc, context=self._context)
+
+    def _lose(self, exc: BaseException | None) -> None:
+        """Tell the protocol, then close the socket; runs once."""
+        try:
+            self._protocol.connection_lost(exc)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._remember_local()
+        loop = self._loop
+        descriptor = self._descriptor
+        server = self._server
+        self._protocol = None
+        self._server = None
+        if descriptor is not None:
+            self._descriptor = None
+            loop.forget(self._fd)
+            self._fd = -1
+            descriptor.close()
+        if server is not None:
+            server._detach(self)
+
+    def __del__(self) -> None:
+        """Warn of a transport that nobody closed, and close its socket."""
+        descriptor = self._descriptor
+        if descriptor is None:
+            return
+        warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
+        self._release()
+
+    # -- information ------------------------------------------------------------------------
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Give what is known of the connection: peername, sockname, socket, or an extra entry."""
+        extra = self._extra
+        if extra is not None and name in extra:
+            return extra[name]
+        if name == "peername":
+            return native.address_of(self._peer)
+        if name == "sockname":
+            self._remember_local()
+            return native.address_of(self._local)
+        if name == "socket":
+            return self._socket_info()
+        return default
+
+    def _remember_local(self) -> None:
+        if self._local is None and self._fd >= 0 and self._descriptor is not None:
+            self._local = native.local_address(self._fd, self._sock)
+
+    def _socket_info(self) -> Any:
+        descriptor = self._descriptor
+        # Without __init__ a socket object is a closed one.
+        sock = _Socket.__new__(_Socket) if descriptor is None else descriptor.sock
+        wrapped = trsock.TransportSocket(sock)
+        if self._extra is None:
+            self._extra = {}
+        self._extra["socket"] = wrapped
+        return wrapped
+
+    def __repr__(self) -> str:
+        """State, descriptor and buffer, for logs."""
+        info = [type(self).__name__]
+        if self._descriptor is None:
+            info.append("closed")
+        elif self._closing:
+            info.append("closing")
+        info.append(f"fd={self._fd}")
+        if self._descriptor is not None:
+            info += self._state()
+        return f"<{' '.join(info)}>"

@@ -1,0 +1,325 @@
+# cython: boundscheck=False, wraparound=False
+"""SendingTransport: the writing half of a stream transport.
+
+An idle transport sends at once (T2); what the kernel does not take waits in a WriteFlow and goes
+out vectored. The send operation is borrowed from the loop for that time, so idle connections hold
+none.
+"""
+
+from __future__ import annotations
+
+import errno
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+from noria.core import codes
+from noria.core.operation import IN_FLIGHT, Operation
+from noria.errors import from_result
+from noria.limits import WRITES_AFTER_LOSS_LOGGED
+from noria.native import sockets as native
+from noria.transports.connection import Connection
+from noria.transports.flow import WriteFlow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from noria.core.descriptor import Descriptor
+    from noria.loop.core import LoopCore
+
+# Names for the compiler, typed in the .pxd.
+_SEND_VECTOR = codes.SEND_VECTOR
+_EAGAIN = errno.EAGAIN
+_ECANCELED = errno.ECANCELED
+_IN_FLIGHT = IN_FLIGHT
+_LOSSES_LOGGED = WRITES_AFTER_LOSS_LOGGED
+
+
+class SendOperation(Operation):
+    """A send, lent to one transport at a time."""
+
+    __slots__ = ("transport",)
+
+    if TYPE_CHECKING:
+        transport: SendingTransport | None
+
+    def deliver(self, result: int, flags: int, data: object) -> None:
+        """Pass the completion on to the transport."""
+        transport = self.transport
+        if transport is not None:
+            transport._on_sent(result)
+
+
+class SendingTransport(Connection):
+    """A connection that data is written to; see `Connection` for the arguments."""
+
+    __slots__ = ("_flow",)
+
+    def __init__(
+        self,
+        loop: LoopCore,
+        descriptor: Descriptor,
+        peer: Any = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Any = None,
+    ) -> None:
+        Connection.__init__(self, loop, descriptor, peer, extra, server, context)
+        self._flow: WriteFlow | None = None
+
+    def _stop_sending(self) -> None:
+        flow = self._flow
+        if flow is None:
+            return
+        flow.clear()
+        op: SendOperation | None = flow.send
+        if op is not None and op.state == _IN_FLIGHT:
+            self._loop.cancel_operation(op)
+
+    def _all_sent(self) -> bool:
+        return self._flow is None or self._flow.size == 0
+
+    def _state(self) -> list[str]:
+        state = "idle" if self._flow is None or self._flow.send is None else "polling"
+        return [f"write=<{state}, bufsize={self.get_write_buffer_size()}>"]
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send data; never waits. What cannot be sent at once is kept.
+
+        Args:
+            data: the bytes; a mutable buffer may be changed as soon as this returns.
+
+        Raises:
+            TypeError: not bytes, bytearray or memoryview.
+            RuntimeError: `write_eof` was called before.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(
+                f"data argument must be a bytes-like object, not {type(data).__name__!r}"
+            )
+        if self._eof:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if isinstance(data, memoryview) and not _is_plain(data):
+            data = bytes(data)
+        if not data:
+            return
+        if self._lost:
+            self._write_after_loss()
+            return
+        flow = self._flow
+        if flow is not None and flow.size:
+            flow.add(bytes(data), 0)
+            self._maybe_pause_protocol(flow)
+            return
+        self._write_now(data)
+
+    def _write_now(self, data: Any) -> None:
+        sent = self._loop._engine.try_send(self._fd, self._sock, data, 0)
+        if sent == len(data):
+            return
+        full = sent >= 0
+        if sent == -_EAGAIN:
+            sent = 0
+        elif sent < 0:
+            self._write_failed(sent)
+            return
+        flow = self._flow
+        if flow is None:
+            flow = WriteFlow()
+            self._flow = flow
+        flow.add(bytes(data), sent)  # the caller may change a mutable buffer now
+        self._send_more(full)
+        if not self._lost:
+            # Last, because only the completion of a send that had to wait resumes the protocol.
+            self._maybe_pause_protocol(flow)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send several pieces of data as `write` does, in one system call where it can be.
+
+        Raises:
+            TypeError: a piece is no bytes-like object.
+            RuntimeError: `write_eof` was called before.
+        """
+        if self._eof:
+            raise RuntimeError("Cannot call writelines() after write_eof()")
+        chunks = [data if type(data) is bytes else bytes(memoryview(data)) for data in list_of_data]
+        chunks = [chunk for chunk in chunks if chunk]
+        if not chunks:
+            return
+        if self._lost:
+            self._write_after_loss()
+            return
+        flow = self._flow
+        if flow is None:
+            flow = WriteFlow()
+            self._flow = flow
+        was_idle = flow.size == 0
+        for chunk in chunks:
+            flow.add(chunk, 0)
+        if was_idle:
+            self._send_more(False)
+        if not self._lost:
+            self._maybe_pause_protocol(flow)
+
+    def _send_more(self, full: bool) -> None:
+        """Send from the flow until it is empty or the kernel takes no more.
+
+        Args:
+            full: the kernel has just taken less than it was given, so wait before trying again.
+        """
+        flow = self._flow
+        assert flow is not None
+        while flow.size and not self._lost and flow.send is None:
+            op = self._borrow_send()
+            op.code = _SEND_VECTOR
+            op.buffer = flow.vector()
+            op.offset = flow.offset
+            op.expectant = full
+            if not self._loop.submit(op):
+                flow.send = op
+                return
+            sent = op.result
+            self._return_send(op)
+            if sent < 0:
+                self._write_failed(sent)
+                return
+            flow.consume(sent)
+
+    def _on_sent(self, result: int) -> None:
+        """Take the completion of a send that had to wait."""
+        flow = self._flow
+        assert flow is not None
+        op = flow.send
+        assert op is not None
+        flow.send = None
+        self._return_send(op)
+        if self._lost:
+            return
+        if result < 0:
+            if result != -_ECANCELED:
+                self._write_failed(result)
+            return
+        flow.consume(result)
+        if flow.size:
+            self._send_more(True)
+        if self._lost:
+            return
+        try:
+            self._maybe_resume_protocol(flow)
+        finally:
+            self._end_if_sent(flow)  # also when the protocol was interrupted (L4)
+
+    def _end_if_sent(self, flow: WriteFlow) -> None:
+        """Close, or send the end of the stream, if that had to wait for the last byte."""
+        if flow.size or flow.send is not None or self._lost:
+            return  # not empty yet, or resume_writing has written or closed
+        if self._closing:
+            self._lost += 1
+            self._loop.call_soon(self._lose, None, context=self._context)
+        elif self._eof:
+            native.shutdown_writing(self._fd, self._sock)
+
+    def _borrow_send(self) -> SendOperation:
+        loop = self._loop
+        op: SendOperation | None = loop._spare_send
+        if op is None:
+            op = SendOperation(codes.SEND)
+        else:
+            loop._spare_send = None
+        op.fd = self._fd
+        op.sock = self._sock
+        op.descriptor = self._descriptor
+        op.transport = self
+        return op
+
+    def _return_send(self, op: SendOperation) -> None:
+        op.buffer = None
+        op.transport = None
+        op.descriptor = None
+        op.sock = None
+        self._loop._spare_send = op
+
+    def _write_after_loss(self) -> None:
+        if self._lost >= _LOSSES_LOGGED:
+            logger.warning("socket.send() raised exception.")
+        else:
+            self._lost += 1
+
+    def _write_failed(self, result: int) -> None:
+        if self._flow is not None:
+            self._flow.clear()
+        self._fatal_error(
+            from_result(result, "send", self._fd), "Fatal write error on socket transport"
+        )
+
+    def can_write_eof(self) -> bool:
+        """Whether `write_eof` works: it does."""
+        return True
+
+    def write_eof(self) -> None:
+        """Send the end of the stream after what is buffered; reading goes on. Idempotent."""
+        if self._closing or self._eof:
+            return
+        self._eof = True
+        if self._all_sent():
+            result = native.shutdown_writing(self._fd, self._sock)
+            if result < 0:
+                raise from_result(result, "shutdown", self._fd)
+
+    # -- flow control -----------------------------------------------------------------------
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be sent."""
+        return 0 if self._flow is None else self._flow.size
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Low and high water mark, in bytes."""
+        flow = self._flow or WriteFlow()
+        return flow.low, flow.high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the water marks of the write buffer.
+
+        Args:
+            high: `pause_writing` is called above it; default 64 KiB, or four times `low`.
+            low: `resume_writing` is called at or below it; default a quarter of `high`.
+
+        Raises:
+            ValueError: not high >= low >= 0.
+        """
+        if self._flow is None:
+            self._flow = WriteFlow()
+        self._flow.set_limits(high, low)
+        self._maybe_pause_protocol(self._flow)
+
+    def _maybe_pause_protocol(self, flow: WriteFlow) -> None:
+        if flow.size <= flow.high or flow.paused:
+            return
+        flow.paused = True
+        self._call_flow_method("pause_writing")
+
+    def _maybe_resume_protocol(self, flow: WriteFlow) -> None:
+        if not flow.paused or flow.size > flow.low:
+            return
+        flow.paused = False
+        self._call_flow_method("resume_writing")
+
+    def _call_flow_method(self, name: str) -> None:
+        # In the caller's context, as asyncio does: pausing happens inside the caller's write().
+        try:
+            getattr(self._protocol, name)()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._loop.call_exception_handler(
+                {
+                    "message": f"protocol.{name}() failed",
+                    "exception": exc,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
+
+
+def _is_plain(view: memoryview) -> bool:
+    """Whether the items of a view are its bytes, one after the other."""
+    return view.itemsize == 1 and view.ndim == 1 and view.c_contiguous
