@@ -17,7 +17,7 @@ from noria.api.watch import WatchMixin
 from noria.core.buffer import lend_readable, lend_writable
 from noria.core.codes import WAIT_READABLE, WAIT_WRITABLE
 from noria.errors import EngineClosedError, from_result
-from noria.loop.waits import wait_for
+from noria.loop.waits import FutureOperation, wait_for
 from noria.native import sockets as native
 
 if TYPE_CHECKING:
@@ -58,7 +58,14 @@ class SocketsMixin(WatchMixin, ResolveMixin):
                 return data
             if data != -_EAGAIN:
                 raise from_result(int(data), "sock_recv", fd)
-            await self._wait_for_socket(sock, fd, WAIT_READABLE)
+            op = self._begin_to_wait(sock, fd, WAIT_READABLE)
+            try:  # as _wait_for_socket, without a coroutine of its own: this is the busiest wait
+                await op.future
+            except CancelledError:
+                self.cancel_operation(op)
+                raise
+            finally:
+                del op  # its future knows the exception, which knows this frame
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into `buf`; how many bytes, 0 at the end of the stream. Errors of `sock_recv`."""
@@ -145,26 +152,32 @@ class SocketsMixin(WatchMixin, ResolveMixin):
                 pass
             await self._wait_for_socket(sock, fd, code)
 
-    async def _wait_for_socket(self, sock: socket.socket, fd: int, code: int) -> None:
+    def _begin_to_wait(self, sock: socket.socket, fd: int, code: int) -> FutureOperation:
         if self._engine.owned(fd):
             self._ensure_fd_no_transport(sock)
         try:
-            op = wait_for(self, code, sock, fd)
+            return wait_for(self, code, sock, fd)
         except EngineClosedError:
             self._check_closed()  # asyncio's words for it
             raise
+
+    async def _wait_for_socket(self, sock: socket.socket, fd: int, code: int) -> None:
+        op = self._begin_to_wait(sock, fd, code)
         try:
             await op.future
         except CancelledError:
             self.cancel_operation(op)
             raise
+        finally:
+            del op  # its future knows the exception, which knows this frame
 
     def _check_tls_socket(self, sock: socket.socket) -> None:
         if isinstance(sock, _TLS_SOCKETS):
             raise TypeError("Socket cannot be of type SSLSocket")
 
     def _socket_number(self, sock: socket.socket) -> int:
-        self._check_tls_socket(sock)
+        if isinstance(sock, _TLS_SOCKETS):
+            raise TypeError("Socket cannot be of type SSLSocket")
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
         fd = sock.fileno()
