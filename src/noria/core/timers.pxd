@@ -18,11 +18,10 @@ cdef bint earlier(TimerEntry one, TimerEntry other) noexcept
 @cython.final
 cdef class Timers:
     cdef list _heap
-    cdef Py_ssize_t _count
+    cdef public Py_ssize_t count
     cdef long long _sequence
     cdef public Py_ssize_t cancelled
 
-    cpdef Py_ssize_t size(self)
     @cython.locals(heap=list, position=Py_ssize_t)
     cpdef object add(self, TimerEntry entry, long long deadline_ns)
     @cython.locals(heap=list)

@@ -45,25 +45,25 @@ def earlier(one: TimerEntry, other: TimerEntry) -> bool:
 class Timers:
     """Heap of `TimerEntry` objects.
 
+    Attributes:
+        count: entries in the heap, cancelled ones included.
+        cancelled: the cancelled ones.
+
     Its list has room behind the last entry: one timer that comes and goes, as in a chain of short
     delays, would otherwise cost an allocation each time.
     """
 
-    __slots__ = ("_count", "_heap", "_sequence", "cancelled")
+    __slots__ = ("_heap", "_sequence", "cancelled", "count")
 
     def __init__(self) -> None:
         self._heap: list[Any] = []
-        self._count = 0
+        self.count = 0
         self._sequence = 0
         self.cancelled = 0
 
     def __len__(self) -> int:
         """Entries in the heap, cancelled ones included."""
-        return self.size()
-
-    def size(self) -> int:
-        """Entries in the heap, cancelled ones included."""
-        return self._count
+        return self.count
 
     def add(self, entry: TimerEntry, deadline_ns: int) -> None:
         """Put an entry in, due at `deadline_ns`."""
@@ -72,12 +72,12 @@ class Timers:
         entry.sequence = self._sequence
         entry.deadline_ns = deadline_ns
         entry.scheduled = True
-        position = self._count
+        position = self.count
         if position < len(heap):
             heap[position] = entry
         else:
             heap.append(entry)
-        self._count = position + 1
+        self.count = position + 1
         if position:
             self._rise(position)
 
@@ -87,15 +87,15 @@ class Timers:
             return
         heap = self._heap
         entry.dead = True
-        if heap[self._count - 1] is entry:
-            self._count -= 1
-            heap[self._count] = None
+        if heap[self.count - 1] is entry:
+            self.count -= 1
+            heap[self.count] = None
             entry.scheduled = False
             return
         self.cancelled += 1
         if (
             self.cancelled >= TIMERS_CANCELLED_MIN
-            and self.cancelled > self._count * TIMERS_CANCELLED_FRACTION
+            and self.cancelled > self.count * TIMERS_CANCELLED_FRACTION
         ):
             self._sweep()
 
@@ -104,7 +104,7 @@ class Timers:
 
         A deadline before the clock's beginning is given as 0: it is due in any case.
         """
-        while self._count:
+        while self.count:
             entry: TimerEntry = self._heap[0]
             if not entry.dead:
                 return max(entry.deadline_ns, 0)
@@ -114,7 +114,7 @@ class Timers:
 
     def pop_due(self, now_ns: int) -> TimerEntry | None:
         """Take the earliest living entry that is due at `now_ns`, or None."""
-        while self._count:
+        while self.count:
             entry: TimerEntry = self._heap[0]
             if entry.dead:
                 self._pop()
@@ -128,9 +128,9 @@ class Timers:
     def clear(self) -> None:
         """Drop every entry."""
         heap = self._heap
-        count = self._count
+        count = self.count
         self._heap = []
-        self._count = 0
+        self.count = 0
         self.cancelled = 0
         for position in range(count):
             heap[position].scheduled = False
@@ -139,8 +139,8 @@ class Timers:
         heap = self._heap
         top: TimerEntry = heap[0]
         top.scheduled = False
-        self._count -= 1
-        last = self._count
+        self.count -= 1
+        last = self.count
         if last:
             heap[0] = heap[last]
             heap[last] = None
@@ -153,14 +153,14 @@ class Timers:
 
     def _sweep(self) -> None:
         living = []
-        for position in range(self._count):
+        for position in range(self.count):
             entry: TimerEntry = self._heap[position]
             if entry.dead:
                 entry.scheduled = False
             else:
                 living.append(entry)
         self._heap = living
-        self._count = len(living)
+        self.count = len(living)
         self.cancelled = 0
         for position in range(len(living) // 2 - 1, -1, -1):
             self._sink(position)
@@ -179,7 +179,7 @@ class Timers:
 
     def _sink(self, position: int) -> None:
         heap = self._heap
-        size = self._count
+        size = self.count
         entry = heap[position]
         child = 2 * position + 1
         while child < size:

@@ -338,7 +338,7 @@ class LoopCore:
         generations = 0
         started_ns = -1
         while True:
-            if timers.size():
+            if timers.count:
                 self._take_due_timers()
             count = ready.size()
             if count == 0:

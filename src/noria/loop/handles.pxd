@@ -25,9 +25,10 @@ cdef class TimerHandle(Handle):
 
 @cython.final
 cdef class Spares:
-    cdef list _places
+    cdef Handle _first
     cdef Py_ssize_t _count
 
+    @cython.locals(handle=Handle)
     cdef Handle take(self)
     cdef object keep(self, Handle handle)
     cdef object clear(self)

@@ -251,41 +251,37 @@ def _begin(handle: Handle, loop: LoopCore) -> None:
 class Spares:
     """Handles that have run and that nobody can see any more, kept for the next calls.
 
-    A list of fixed length, because one that grows and shrinks by one allocates each time.
+    A chain through their contexts, which are free: a list that grows and shrinks by one allocates
+    each time.
     """
 
-    __slots__ = ("_count", "_places")
+    __slots__ = ("_count", "_first")
 
     def __init__(self) -> None:
-        self._places: list[Any] = [None] * _SPARE_MAX
+        self._first: Any = None
         self._count = 0
 
     def take(self) -> Any:
-        """Give a handle as `_begin` leaves it, or None."""
-        if self._count == 0:
-            return None
-        self._count -= 1
-        handle = self._places[self._count]
-        self._places[self._count] = None
+        """Give a handle as `_begin` leaves it, or None; its context has to be set."""
+        handle = self._first
+        if handle is not None:
+            self._first = handle._context
+            self._count -= 1
         return handle
 
     def keep(self, handle: Handle) -> None:
-        """Take a handle back, unless there are enough."""
-        if self._count < _SPARE_MAX:
+        """Take a handle back, unless there are enough or it carries more than others."""
+        if self._count < _SPARE_MAX and not handle._cancelled and handle._source_traceback is None:
             handle._callback = None
             handle._args = None
-            handle._context = None
-            handle._cancelled = False
-            handle.dead = False
-            handle._repr = None
-            handle._source_traceback = None
-            self._places[self._count] = handle
+            handle._context = self._first
+            self._first = handle
             self._count += 1
 
     def clear(self) -> None:
-        """Let all go."""
-        while self._count:
-            self.take()
+        """Let all go, one by one: a long chain would go by as deep a recursion."""
+        while self._first is not None:
+            self.take()._context = None
 
 
 _SCHEDULERS = frozenset({"noria.loop.core", __name__})

@@ -13,10 +13,6 @@ cdef int _ECANCELED
 cdef int _STOPPED
 cdef int _RECEIVING
 cdef int _CANCELLING
-cdef int _DATA
-cdef int _BUFFERED
-cdef int _STREAM_READER
-cdef object _feed
 
 
 @cython.final
@@ -27,7 +23,7 @@ cdef class ReceiveOperation(Operation):
 cdef class StreamTransport(SendingTransport):
     cdef ReceiveOperation _receive
     cdef list _held
-    cdef unsigned char _kind
+    cdef unsigned char _buffered
     cdef unsigned char _receiving
     cdef readonly unsigned char _paused
     cdef unsigned char _started
@@ -41,7 +37,6 @@ cdef class StreamTransport(SendingTransport):
     cdef object _start_receiving(self)
     cdef object _stop_receiving(self)
     cdef object _on_receive(self, long long result, int flags, object data)
-    @cython.locals(kind=int)
     cdef object _deliver_data(self, object data)
     cdef object _hold(self, object data)
     @cython.locals(share=Py_ssize_t, size=Py_ssize_t, received=Py_ssize_t)

@@ -26,7 +26,6 @@ from noria.errors import from_result
 from noria.limits import RECEIVE_BYTES, RECEIVE_BYTES_PER_TURN_MAX
 from noria.native import calls
 from noria.native import sockets as native
-from noria.transports import shortcut
 from noria.transports.sending import SendingTransport
 
 if TYPE_CHECKING:
@@ -44,12 +43,6 @@ _ECANCELED = errno.ECANCELED
 _STOPPED = 0
 _RECEIVING = 1
 _CANCELLING = 2
-
-_DATA = 0
-_BUFFERED = 1
-_STREAM_READER = 2
-
-_feed = shortcut.feed
 
 
 class ReceiveOperation(Operation):
@@ -80,7 +73,7 @@ class StreamTransport(SendingTransport):
         context: context that the protocol is called in; None copies the current one.
     """
 
-    __slots__ = ("_held", "_kind", "_paused", "_receive", "_receiving", "_started")
+    __slots__ = ("_buffered", "_held", "_paused", "_receive", "_receiving", "_started")
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.UNSUPPORTED  # until it is offered
@@ -104,7 +97,6 @@ class StreamTransport(SendingTransport):
         self._receive.transport = self
         self._receive.descriptor = descriptor
         self._receive.expectant = True
-        self._kind = _DATA
         self.set_protocol(protocol)
         native.set_nodelay(self._fd, self._sock, self._peer)
         if server is not None:
@@ -145,12 +137,7 @@ class StreamTransport(SendingTransport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Give the following events to another protocol."""
         self._protocol = protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            self._kind = _BUFFERED
-        elif shortcut.has_short_way(protocol):
-            self._kind = _STREAM_READER
-        else:
-            self._kind = _DATA
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
     # -- ending -----------------------------------------------------------------------------
 
@@ -200,7 +187,7 @@ class StreamTransport(SendingTransport):
 
     def _start_receiving(self) -> None:
         op = self._receive
-        if self._kind == _BUFFERED:
+        if self._buffered:
             op.code = _WAIT_READABLE
             op.multishot = False
         else:
@@ -239,7 +226,7 @@ class StreamTransport(SendingTransport):
         if result == 0 and self._receive.code == _WAIT_READABLE:
             if self._paused:
                 return  # resuming starts a new wait
-            if self._kind == _BUFFERED:
+            if self._buffered:
                 try:
                     self._receive_into_protocol()
                 finally:
@@ -254,12 +241,7 @@ class StreamTransport(SendingTransport):
             self._on_eof()
 
     def _deliver_data(self, data: Any) -> None:
-        kind = self._kind
-        if kind == _STREAM_READER:
-            if _feed(self._protocol, data):
-                return
-            kind = _DATA
-        if kind == _DATA:
+        if not self._buffered:
             exc = calls.try_method_in_context(self._context, self._protocol, "data_received", data)
             if exc is not None:
                 self._user_error(exc, "Fatal error: protocol.data_received() call failed.")
@@ -337,13 +319,7 @@ class StreamTransport(SendingTransport):
                 self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
                 return
             share -= received
-            if (
-                received < size
-                or share <= 0
-                or self._paused
-                or self._closing
-                or self._kind != _BUFFERED
-            ):
+            if received < size or share <= 0 or self._paused or self._closing or not self._buffered:
                 break
 
     def _on_eof(self) -> None:
