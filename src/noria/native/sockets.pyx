@@ -123,6 +123,12 @@ cdef extern from *:
         free(block);
     }
 
+    /* For an object that nobody else has seen yet. */
+    static void noria_shorten(PyObject *bytes, Py_ssize_t size) {
+        Py_SET_SIZE(bytes, size);
+        PyBytes_AS_STRING(bytes)[size] = 0;
+    }
+
     static int noria_is_tcp(int fd) {
         int type = 0;
         socklen_t length = sizeof type;
@@ -169,6 +175,7 @@ cdef extern from *:
     int noria_name(int fd, int peer, sockaddr_storage *address, socklen_t *length)
     int noria_nodelay(int fd)
     int noria_shutdown_writing(int fd)
+    void noria_shorten(PyObject *bytes, Py_ssize_t size)
     int noria_is_tcp(int fd)
     void noria_warm_allocator(size_t size)
     const char *inet_ntop(int family, const void *source, char *text, socklen_t size)
@@ -184,6 +191,7 @@ cdef enum:
 # It raises that bound by itself to twice the largest block that was freed. Freeing one block,
 # once, does it.
 cdef enum:
+    WASTE_MAX_PART = 8  # at most an eighth of a received object is room that is not used
     ALLOCATOR_WARM_BYTES = 2 * 1024 * 1024
 cdef bint _allocator_warm = False
 
@@ -217,7 +225,11 @@ cpdef object receive_large(int fd, object sock, Py_ssize_t size):
     if result < 0:
         Py_DECREF_raw(data)
         return result
-    if result != size and _PyBytes_Resize(&data, result) < 0:
+    if size - result <= size // WASTE_MAX_PART:
+        # Giving the rest back would leave a hole that the next object of this size does not fit
+        # into: they would wander through memory that no cache knows.
+        noria_shorten(data, result)
+    elif _PyBytes_Resize(&data, result) < 0:
         raise MemoryError
     owned = <object>data
     Py_DECREF_raw(data)
