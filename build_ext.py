@@ -38,6 +38,7 @@ COMPILED: Final = (
     "noria.native.epoll",
     "noria.native.members",
     "noria.native.queue",
+    "noria.native.ring",
     "noria.native.sockets",
     "noria.core.clock",
     "noria.core.completion",
@@ -50,7 +51,9 @@ COMPILED: Final = (
     "noria.engines.waker",
     "noria.engines.registrations",
     "noria.engines.readiness",
+    "noria.engines.epoll_poller",
     "noria.engines.epoll",
+    "noria.engines.uring",
     "noria.loop.handles",
     "noria.loop.core",
     "noria.loop.waits",
@@ -66,7 +69,9 @@ PLATFORMS: Final = ("linux", "darwin")
 
 LINUX_ONLY: Final = (
     "noria.native.epoll",
-    "noria.engines.epoll",
+    "noria.native.ring",
+    "noria.engines.epoll_poller",
+    "noria.engines.uring",
 )
 """Those of COMPILED that need headers of Linux; elsewhere they stay interpreted and idle."""
 
@@ -136,7 +141,12 @@ def extensions() -> list[Extension]:
         sys.exit(f"NORIA_BUILD={MODE!r} is not one of auto, python, require")
     found = []
     if MODE == "require" or (MODE == "auto" and sys.platform in PLATFORMS):
-        found += [Extension(module, [str(source_of(module))]) for module in compiled_here()]
+        include = [str(SOURCE)]
+        headers = [str(path) for path in SOURCE.glob("noria/native/*.h")]
+        found += [
+            Extension(module, [str(source_of(module))], include_dirs=include, depends=headers)
+            for module in compiled_here()
+        ]
     if sys.platform.startswith("linux"):
         for module, names in PLAIN_C.items():
             directory = SOURCE.joinpath(*module.split(".")).parent

@@ -53,6 +53,12 @@ RECEIVE_LARGE_BYTES: Final = 8 * 1024
 RECEIVE_SLACK_BYTES: Final = 1024
 """Room beyond what the last receive brought, so that the next of its size is seen to be short."""
 
+DEFERRED_SEND_BYTES_MAX: Final = 16 * 1024
+"""Bytes that a connection may let wait for the end of the turn, on an engine that defers."""
+
+SPARE_SENDS_MAX: Final = 256
+"""Send operations kept for reuse by a loop, about 40 KiB."""
+
 SEND_VECTOR_MAX: Final = 64
 """Chunks handed to one vectored send; VECTOR_MAX of native/sockets.pyx holds the same number."""
 
@@ -61,6 +67,34 @@ WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
 
 WRITES_AFTER_LOSS_LOGGED: Final = 5
 """Writes to a lost connection that pass silently before a warning is logged, as in asyncio."""
+
+# -- the ring -------------------------------------------------------------------------------
+RING_ENTRIES: Final = 256
+"""Requests that a ring takes between two calls; more make a call in between."""
+
+RING_COMPLETIONS: Final = 4096
+"""Completions that fit a ring; the kernel keeps the rest until there is room."""
+
+RING_BUFFER_BYTES: Final = 4096
+"""Bytes of one provided buffer. A receive that fills it goes on by readiness."""
+
+RING_BUFFERS_MIN: Final = 64
+"""Provided buffers of a new ring, and by how many they grow when they run out."""
+
+RING_BUFFERS_MAX: Final = 1024
+"""Most provided buffers of a ring: 4 MiB."""
+
+SMALL_RECEIVES_MIN: Final = 16
+"""Small receives in a row after which the ring gets a connection back."""
+
+RING_TRIAL_NS_MAX: Final = 1_000_000
+"""Longest wait for a completion when a ring is tried, in nanoseconds."""
+
+TAKE_BACK_CALLS_MAX: Final = 4
+"""Calls in which a request has to end so that its descriptor is closed at once, not later."""
+
+PARK_TURNS_MAX: Final = 100_000
+"""Calls that parking a ring may need until nothing is in flight; more is a bug."""
 
 # -- accepting ------------------------------------------------------------------------------
 ACCEPT_RETRY_SECONDS: Final = 1.0

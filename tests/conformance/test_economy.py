@@ -41,7 +41,8 @@ def test_a_steady_echo(driver: Driver, make_connection: Callable[[], Pair]) -> N
         turn(number)
     after = driver.statistics()
     assert after.waits - before.waits == 20
-    assert after.attempts - before.attempts == 20 * len(pairs) * 2
+    calls = 1 if driver.engine.name == "uring" else 2  # a ring receives without a call of its own
+    assert after.attempts - before.attempts == 20 * len(pairs) * calls
     assert after.not_ready - before.not_ready == 0
     assert after.interest_changes - before.interest_changes == 0
     assert after.news - before.news == 20 * len(pairs)

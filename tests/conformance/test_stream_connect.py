@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import noria
-from tests.loops import Recorder, end, run, tcp_pair, turns, until, unused_port, wire
+from tests.loops import Recorder, end, handed_over, run, tcp_pair, turns, until, unused_port, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,6 +80,7 @@ def test_it_connects_and_calls_connection_made_first(
         assert transport.get_protocol().told == ["made"]
         with accepted:
             transport.write(b"hello")
+            await handed_over()
             assert accepted.recv(10) == b"hello"
             transport.close()
             await transport.get_protocol().ended()
@@ -532,6 +533,7 @@ def test_d3_a_socket_that_was_passed_and_is_closed_by_its_user(
         numbers = {sock.fileno() for pair in others for sock in pair}
         assert number not in numbers, "the number was freed though a transport uses it"
         transport.write(b"hello")
+        await handed_over()
         assert right.recv(10) == b"hello"
         right.send(b"answer")
         await until(lambda: protocol.data == b"answer")

@@ -11,7 +11,19 @@ from typing import Any
 
 import pytest
 
-from tests.loops import HAS_IPV6, WINE, Recorder, end, reset, run, tcp_pair, turns, until, wire
+from tests.loops import (
+    HAS_IPV6,
+    WINE,
+    Recorder,
+    end,
+    handed_over,
+    reset,
+    run,
+    tcp_pair,
+    turns,
+    until,
+    wire,
+)
 
 
 def test_addresses_of_a_tcp_connection(both: asyncio.AbstractEventLoop) -> None:
@@ -168,6 +180,7 @@ def test_the_socket_of_an_accepted_connection(both: asyncio.AbstractEventLoop) -
         assert sock.type == socket.SOCK_STREAM
         assert not sock.get_inheritable()
         made[0].write(b"hello")
+        await handed_over()
         assert client.recv(10) == b"hello"
         client.close()
         server.close()

@@ -17,6 +17,7 @@ from tests.loops import (
     Reports,
     Wire,
     end,
+    handed_over,
     pattern,
     run,
     turns,
@@ -36,9 +37,11 @@ def test_t2_an_idle_transport_writes_through(both: asyncio.AbstractEventLoop) ->
         one = await wire()
         for data in (b"bytes", bytearray(b"bytearray"), memoryview(b"memoryview")):
             one.transport.write(data)
+            await handed_over()
             assert one.peer.recv(100) == bytes(data), "sent before write() returned"
             assert buffered(one) == 0
         one.transport.writelines([b"several", bytearray(b" pieces"), memoryview(b" at once")])
+        await handed_over()
         assert one.peer.recv(100) == b"several pieces at once"
         one.transport.write(b"")
         one.transport.writelines([])
@@ -446,6 +449,7 @@ def test_a_broken_pipe_is_given_to_connection_lost(both: asyncio.AbstractEventLo
         one.transport.pause_reading()
         one.peer.close()
         one.transport.write(b"into the void")
+        await handed_over()
         while not POSIX and not one.transport.is_closing():
             await turns(1)  # on TCP the answer to the first write is what breaks a later one
             one.transport.write(b"into the void")

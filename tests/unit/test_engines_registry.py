@@ -119,11 +119,11 @@ def test_an_unknown_name_lists_what_there_is(
 ) -> None:
     remove("kqueue")
     if source == VARIABLE:
-        monkeypatch.setenv(VARIABLE, "uring")
+        monkeypatch.setenv(VARIABLE, "hope")
     with pytest.raises(EngineUnavailableError) as caught:
-        choose(None if source == VARIABLE else "uring")
+        choose(None if source == VARIABLE else "hope")
     message = str(caught.value)
-    assert message.startswith(f"unknown engine 'uring' (asked for by {source}); available: ")
+    assert message.startswith(f"unknown engine 'hope' (asked for by {source}); available: ")
     assert "select" in message
     assert "; not available: " in message
     assert "kqueue: no kqueue in this test" in message
@@ -143,4 +143,4 @@ def test_an_unavailable_name_says_why(remove: Callable[..., None]) -> None:
 
 def test_an_unknown_class_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        engine_class("uring")
+        engine_class("hope")

@@ -116,7 +116,7 @@ def test_errors_of_misuse_are_runtime_errors() -> None:
 
 
 def test_engine_names() -> None:
-    assert lowlevel.ENGINE_NAMES == ("epoll", "kqueue", "poll", "select", "epoll-et")
+    assert lowlevel.ENGINE_NAMES == ("uring", "epoll", "kqueue", "poll", "select", "epoll-et")
     assert set(lowlevel.AUTOMATIC_ENGINE_NAMES) <= set(lowlevel.ENGINE_NAMES)
     assert [name for name, _ in lowlevel.explain()] == list(lowlevel.ENGINE_NAMES)
     assert lowlevel.ENGINE_VARIABLE == "NORIA_ENGINE"

@@ -102,6 +102,7 @@ def test_the_collector_passes_waiting_items_over(module: ModuleType) -> None:
     assert queue.popleft() == 7
 
 
+@pytest.mark.timeout(900)  # when deep
 @each_queue
 @given(seed=st.integers(0, 2**32))
 def test_random_graphs_of_queues_and_items(module: ModuleType, seed: int) -> None:

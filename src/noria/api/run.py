@@ -178,6 +178,7 @@ class RunMixin(ErrorsMixin, TasksMixin, ExecutorMixin, ResolveMixin, SignalsMixi
 
     def _enter_run(self) -> None:
         self._signals_start()
+        self._engine.resume()
         self._thread_id = threading.get_ident()
         self._track_origins(self._debug)
         sys.set_asyncgen_hooks(
@@ -187,12 +188,15 @@ class RunMixin(ErrorsMixin, TasksMixin, ExecutorMixin, ResolveMixin, SignalsMixi
 
     def _leave_run(self, hooks: Any) -> None:
         """Undo what `_enter_run` did, as far as it came; an interrupt that was put off is last."""
-        self._stopping = False
-        self._thread_id = None
-        asyncio._set_running_loop(None)
-        self._track_origins(False)
-        sys.set_asyncgen_hooks(*hooks)
-        self._signals_end()
+        try:
+            self._engine.park()
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            asyncio._set_running_loop(None)
+            self._track_origins(False)
+            sys.set_asyncgen_hooks(*hooks)
+            self._signals_end()
 
     def _track_origins(self, enabled: bool) -> None:
         """Have coroutines remember where they were made, or no longer; a setting of the thread."""

@@ -89,7 +89,7 @@ class Descriptor:
         """End one lease; the last one completes a deferred close."""
         assert self.leases > 0, "a lease was returned twice"
         self.leases -= 1
-        if self.closing and self.leases == 0:
+        if self.closing and self.leases == 0 and self.fd >= 0:
             self._close_now()
 
     def close(self, on_closed: Callable[[], object] | None = None) -> bool:
@@ -136,7 +136,7 @@ class Descriptor:
     def abandon(self) -> None:
         """Leave the file to its socket object, which closes it and warns when nobody has it."""
         global _open_count
-        if self.fd >= 0:
+        if self.fd >= 0 and not self.closing:
             assert self._sock is not None, "nobody would close the file"
             self.closing = True
             self.fd = -1

@@ -1,5 +1,8 @@
 from noria.core.descriptor cimport Descriptor
 
+cdef int _IN_FLIGHT
+cdef int _SETTLED
+
 
 cdef class Operation:
     # Small types, because every connection has an operation.
@@ -13,6 +16,7 @@ cdef class Operation:
     cdef public unsigned char expectant
     cdef public unsigned char nowait
     cdef public unsigned char cancelled
+    cdef public unsigned char amendable
     cdef public object sock
     cdef public Descriptor descriptor
     cdef public object buffer

@@ -24,6 +24,10 @@ SETTLED: Final = 2
 MORE: Final = 1
 """Flag of a completion: the operation is still in flight and further completions will come."""
 
+# Names for the compiler, typed in the .pxd.
+_IN_FLIGHT = IN_FLIGHT
+_SETTLED = SETTLED
+
 NATIVE: Final = 1
 READINESS: Final = 2
 BACKEND: Final = 3
@@ -53,10 +57,13 @@ class Operation:
         result: the terminal result, >= 0 or minus errno; meaningful when SETTLED.
         route: how it was done: 0 (not yet), NATIVE, READINESS or BACKEND.
         cancelled: noria asked for its cancellation since it was begun.
+        amendable: in flight, but not in the kernel's hands yet: its owner may still add to what it
+            sends, or withdraw it.
     """
 
     __slots__ = (
         "address",
+        "amendable",
         "borrowed",
         "buffer",
         "cancelled",
@@ -95,6 +102,7 @@ class Operation:
         self.result = 0
         self.route = 0
         self.cancelled = False
+        self.amendable = False
 
     def perform(self) -> int:
         """Make one attempt: the catalog's blocking form on this operation."""
@@ -102,17 +110,17 @@ class Operation:
 
     def begin(self, route: int) -> None:
         """Enter flight; called by an engine that takes the operation."""
-        assert self.state != IN_FLIGHT, f"{self!r} is in flight already"
+        assert self.state != _IN_FLIGHT, f"{self!r} is in flight already"
         if self.descriptor is not None:
             self.descriptor.lease()  # first, because it refuses when the descriptor is closing
-        self.state = IN_FLIGHT
+        self.state = _IN_FLIGHT
         self.route = route
         self.cancelled = False
 
     def settle(self, result: int) -> None:
         """Leave flight with the terminal result; called by the engine, once (E1)."""
-        assert self.state == IN_FLIGHT, f"{self!r} settled though it was not in flight"
-        self.state = SETTLED
+        assert self.state == _IN_FLIGHT, f"{self!r} settled though it was not in flight"
+        self.state = _SETTLED
         self.result = result
         if self.descriptor is not None:
             self.descriptor.release()

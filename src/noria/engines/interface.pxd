@@ -7,10 +7,14 @@ cdef class Engine:
     cdef public bint closed
     cdef public bint forked
     cdef public bint signalled
+    cdef public bint deferring
 
     cpdef bint submit(self, Operation op) except? -1
     cpdef long long try_send(self, int fd, object sock, object data,
                              Py_ssize_t offset) except? -1
+    cpdef object defer(self, Operation op)
+    cpdef object withdraw(self, Operation op)
+    cpdef object flush(self)
     cpdef object cancel(self, Operation op)
     cpdef int poll(self, long long timeout_ns, Completions batch) except -1
     cpdef object forget(self, int fd)

@@ -68,6 +68,8 @@ class Engine:
         """Signal numbers wait in `take_signals`."""
         self.forked = False
         """This process is a fork of the one that made the engine (E10)."""
+        self.deferring = False
+        """Small sends are best handed over by `defer`, which lets them wait for the next `poll`."""
 
     @classmethod
     def probe(cls) -> Probe:
@@ -103,6 +105,33 @@ class Engine:
             Bytes taken, or minus errno; -EAGAIN means that an operation has to be submitted.
         """
         return -errno.EAGAIN
+
+    def defer(self, op: Operation) -> None:
+        """Take a send that the next `poll`, `flush` or `park` hands to the kernel with others.
+
+        Until then it is `amendable`. Only while `deferring`.
+
+        Args:
+            op: a SEND of a leased descriptor; its `buffer` is bytes or a list of bytes.
+        """
+        raise NotImplementedError
+
+    def withdraw(self, op: Operation) -> None:
+        """Take an `amendable` operation back: it is IDLE again, as if it had not been deferred."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Hand what was deferred to the kernel now."""
+
+    def resume(self) -> None:
+        """Begin to work for the calling thread; `poll` does it where nobody did."""
+
+    def park(self) -> None:
+        """Leave the calling thread: nothing stays with the kernel that could be taken back.
+
+        Operations stay in flight, and what they have moved is kept for the next `poll`, which may
+        come from another thread. Idempotent.
+        """
 
     def cancel(self, op: Operation) -> None:
         """Ask for the end of an operation; its completion tells how it ended (E5). Idempotent."""
@@ -268,6 +297,7 @@ def _mark_forked() -> None:
     numbers = set()
     for engine in list(_engines):
         engine.forked = True
+        engine.deferring = False
         numbers.add(engine.signal_fileno())
     if numbers:
         _stop_telling_signals(numbers)

@@ -71,6 +71,7 @@ cdef class ReadinessEngine(Registrations):
     cpdef object take_news(self, int fd, int ready)
     @cython.locals(waker=Waker)
     cdef object _wait(self, long long timeout_ns)
+    cdef long long _wait_for_news(self, long long timeout_ns) except? -1
     @cython.locals(listed=list, slot=Slot)
     cdef object _serve_listed(self, Completions batch)
     @cython.locals(share=cython.longlong, op=Operation, result=cython.longlong)

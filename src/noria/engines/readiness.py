@@ -33,7 +33,6 @@ from noria.engines.interface import (
     register_for_fork,
 )
 from noria.engines.registrations import Registrations
-from noria.engines.slots import Slot
 from noria.engines.waker import Waker
 from noria.limits import (
     ACCEPTS_PER_TURN_MAX,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from noria.core.completion import Completions
     from noria.core.operation import Operation
     from noria.disk.interface import DiskBackend
+    from noria.engines.slots import Slot
 
 # Names for the compiler: the .pxd types them, so comparisons in the hot path make no objects.
 _EAGAIN = errno.EAGAIN
@@ -143,15 +143,7 @@ class ReadinessEngine(Registrations):
             return self._submit_offload(op)
         if op.fd < 0:
             return self._settle_at_once(op, -_EBADF)
-        slot = self._slots.get(op.fd)
-        if slot is None:
-            slot = Slot(op.fd)
-            self._slots.put(slot)
-            self._adopt(slot, op)
-        elif op.borrowed or slot.level:
-            self._adopt(slot, op)
-        elif op.descriptor is not None and op.descriptor.generation != slot.generation:
-            slot = self._replace(slot, op)
+        slot = self._slot_of(op)
         is_read = op.lane == _READ
         head = slot.reader if is_read else slot.writer
         if not op.expectant and not op.multishot and (head is None or self._only_waits(head)):
@@ -317,7 +309,7 @@ class ReadinessEngine(Registrations):
             timeout_ns = 0
         self.waits += 1
         try:
-            self.news_count += self.poller.wait(timeout_ns, self._sink)
+            self.news_count += self._wait_for_news(timeout_ns)
         finally:
             # A signal handler may have raised; what was told until then counts all the same (L4).
             waker.sleeping = False
@@ -330,6 +322,9 @@ class ReadinessEngine(Registrations):
             self._woken = False
             self._signals += waker.drain()
             self.signalled = bool(self._signals)
+
+    def _wait_for_news(self, timeout_ns: int) -> int:
+        return self.poller.wait(timeout_ns, self._sink)
 
     # -- serving ----------------------------------------------------------------------------
 

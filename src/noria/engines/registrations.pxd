@@ -26,6 +26,8 @@ cdef class Registrations(Engine):
 
     @cython.locals(slot=Slot, op=Operation)
     cpdef object forget(self, int fd)
+    @cython.locals(slot=Slot)
+    cdef Slot _slot_of(self, Operation op)
     cdef object _adopt(self, Slot slot, Operation op)
     @cython.locals(op=Operation)
     cdef object _drop_closed(self, Slot slot)

@@ -77,6 +77,19 @@ class Registrations(Engine):
 
     # -- whose descriptor -------------------------------------------------------------------
 
+    def _slot_of(self, op: Operation) -> Slot:
+        """Find or make the slot of an operation's descriptor."""
+        slot = self._slots.get(op.fd)
+        if slot is None:
+            slot = Slot(op.fd)
+            self._slots.put(slot)
+            self._adopt(slot, op)
+        elif op.borrowed or slot.level:
+            self._adopt(slot, op)
+        elif op.descriptor is not None and op.descriptor.generation != slot.generation:
+            slot = self._replace(slot, op)
+        return slot
+
     def _adopt(self, slot: Slot, op: Operation) -> None:
         """Note whose descriptor the slot is, and drop what is known of another holder's."""
         if not op.borrowed:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from noria.engines.interface import Engine, Probe
 
 ENGINES: Final[dict[str, tuple[str, str]]] = {
+    "uring": ("noria.engines.uring", "UringEngine"),
     "epoll": ("noria.engines.epoll", "EpollEngine"),
     "kqueue": ("noria.engines.kqueue", "KqueueEngine"),
     "poll": ("noria.engines.poll", "PollEngine"),

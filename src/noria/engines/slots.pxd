@@ -10,9 +10,11 @@ cdef class Slot:
     cdef public unsigned char ready
     cdef public unsigned char level
     cdef public unsigned char listed
+    cdef public unsigned char leaving
     cdef public long long generation
     cdef public Operation reader
     cdef public Operation writer
+    cdef public Operation native
     cdef public list readers
     cdef public list writers
     cdef public object holder

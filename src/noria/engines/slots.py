@@ -24,6 +24,8 @@ class Slot:
         holder: weak reference to the borrowed socket that the registration was made for.
         generation: generation of the owning Descriptor, 0 for a borrowed one.
         listed: it is on the ready list.
+        native: the receive or accept of this descriptor that the kernel has, on a ring engine.
+        leaving: that one is being taken back, to go on by readiness.
     """
 
     __slots__ = (
@@ -31,8 +33,10 @@ class Slot:
         "generation",
         "holder",
         "interest",
+        "leaving",
         "level",
         "listed",
+        "native",
         "reader",
         "readers",
         "ready",
@@ -52,6 +56,8 @@ class Slot:
         self.holder: weakref.ref[Any] | None = None
         self.generation = 0
         self.listed = False
+        self.native: Operation | None = None
+        self.leaving = False
 
     def operations(self) -> list[Operation]:
         """Every operation that waits here."""

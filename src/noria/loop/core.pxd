@@ -27,7 +27,7 @@ cdef class LoopCore:
     cdef public bint _closed
     cdef public object _thread_id
     cdef public object _current_handle
-    cdef public object _spare_send
+    cdef public list _spare_sends
     cdef dict _own_keywords
     cdef public object _task_factory
     cdef public Spares _spare_handles

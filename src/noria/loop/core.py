@@ -78,7 +78,7 @@ class LoopCore:
         self._spare_handles = Spares()
         self._spare_timers = Spares()
         self._recent_ns = self._clock.now_ns()
-        self._spare_send: Any = None  # a send operation between two uses; see transports
+        self._spare_sends: list[Any] = []  # send operations between two uses; see transports
         self.slow_callback_duration: float = SLOW_CALLBACK_SECONDS
 
     # -- time and scheduling ----------------------------------------------------------------

@@ -7,43 +7,28 @@ from noria.native cimport calls
 cdef extern from *:
     """
     #include <sys/epoll.h>
-    #include <sys/prctl.h>
     #include <sys/syscall.h>
     #include <errno.h>
     #include <stdint.h>
-    #include <time.h>
     #include <unistd.h>
 
-    #define NORIA_SLACK_MAX_NS 100000000 /* the kernel's own bound (fs/select.c) */
+    #include "noria/native/punctual.h"
 
     #ifndef SYS_epoll_pwait2
     #define SYS_epoll_pwait2 441
     #endif
 
-    /* The kernel's own layout: two 64-bit numbers on every architecture. */
-    struct noria_timespec { int64_t seconds; int64_t nanoseconds; };
-
     static int noria_precise_wait(int fd, struct epoll_event *events, int capacity,
                                   long long timeout_ns) {
-        struct noria_timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+        struct noria_timespec timeout = noria_timespec_of(timeout_ns);
         return (int)syscall(SYS_epoll_pwait2, fd, events, capacity, &timeout, NULL, 0);
     }
 
-    static long long noria_now_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return now.tv_sec * 1000000000LL + now.tv_nsec;
-    }
-
-    /* The kernel may end a wait later than asked, by the slack of the thread or a thousandth of the
-       wait, to serve several timers by one interrupt; and on an idle processor it does. Asking for
-       that much less ends the wait in time. When it does end early, the rest is waited for. */
     static int noria_punctual_wait(int fd, struct epoll_event *events, int capacity,
                                    long long timeout_ns, long long slack_ns) {
         long long left_ns, until_ns;
         int result;
-        if (timeout_ns / 1000 > slack_ns) slack_ns = timeout_ns / 1000;
-        if (slack_ns > NORIA_SLACK_MAX_NS) slack_ns = NORIA_SLACK_MAX_NS;
+        slack_ns = noria_lead_ns(timeout_ns, slack_ns);
         if (timeout_ns <= slack_ns)
             return noria_precise_wait(fd, events, capacity, timeout_ns);
         until_ns = noria_now_ns() + timeout_ns;
@@ -62,12 +47,6 @@ cdef extern from *:
             result = noria_punctual_wait(fd, events, capacity, timeout_ns, slack_ns);
         }
         return result < 0 ? -errno : result;
-    }
-
-    /* prctl(2): the slack of this thread, 50 microseconds unless somebody has changed it. */
-    static long long noria_slack_ns(void) {
-        int slack_ns = prctl(PR_GET_TIMERSLACK);
-        return slack_ns < 0 ? 0 : slack_ns;
     }
 
     static int noria_epoll_control(int fd, int operation, int target, uint32_t tag,
@@ -102,6 +81,7 @@ cdef extern from *:
     int noria_epoll_wait(int fd, epoll_event *events, int capacity, long long timeout_ns,
                          int precise, long long slack_ns) nogil
     long long noria_slack_ns()
+    long long noria_now_ns()
     int noria_epoll_control(int fd, int operation, int target, unsigned int tag,
                             unsigned int events)
     int noria_epoll_create()
@@ -199,21 +179,28 @@ cdef class EpollSet:
     cpdef int wait(self, long long timeout_ns) except? -1:
         """Wait for news, at most `timeout_ns` (-1 for ever); how many there are.
 
-        Other threads run meanwhile. A signal ends the wait early with no news, after its Python
-        handler has run; what the handler raises comes out here.
+        Other threads run meanwhile. What interrupts the wait does not end it, unless it is a signal
+        whose Python handler raises: that comes out here. (The kernel interrupts threads for reasons
+        of its own too, such as the end of a ring that was closed.)
         """
         cdef int result
-        with nogil:
-            result = noria_epoll_wait(
-                self._fd, <epoll_event *>self._events, self._capacity, timeout_ns, self._precise,
-                self._slack_ns,
-            )
+        cdef long long until_ns = noria_now_ns() + timeout_ns if timeout_ns > 0 else 0
         self.count = 0
-        if result < 0:
+        while True:
+            with nogil:
+                result = noria_epoll_wait(
+                    self._fd, <epoll_event *>self._events, self._capacity, timeout_ns,
+                    self._precise, self._slack_ns,
+                )
             if result != -EINTR:
-                raise OSError(-result, "epoll_wait failed")
+                break
             calls.check_signals()
-            return 0
+            if timeout_ns >= 0:
+                timeout_ns = until_ns - noria_now_ns()
+                if timeout_ns <= 0:
+                    return 0
+        if result < 0:
+            raise OSError(-result, "epoll_wait failed")
         self.count = result
         return result
 

@@ -23,7 +23,7 @@ cdef class Connection:
 
     cdef object _stop_receiving(self)
     cdef object _stop_sending(self)
-    cdef bint _all_sent(self)
+    cdef bint _send_all(self) except -1
     cdef list _state(self)
     cdef object _user_error(self, object exc, str message)
     cdef object _force_close(self, object exc)

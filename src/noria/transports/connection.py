@@ -96,8 +96,8 @@ class Connection:
     def _stop_sending(self) -> None:
         """Drop what waits to be sent."""
 
-    def _all_sent(self) -> bool:
-        """Whether nothing waits to be sent."""
+    def _send_all(self) -> bool:
+        """Send what waits and can be sent now; whether that is all."""
         return True
 
     def _state(self) -> list[str]:
@@ -116,7 +116,7 @@ class Connection:
             return
         self._closing = True
         self._stop_receiving()
-        if self._all_sent():
+        if self._send_all() and not self._lost:
             self._lost += 1
             self._loop.call_soon(self._lose, None, context=self._context)
 

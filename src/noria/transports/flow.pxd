@@ -9,9 +9,9 @@ cdef class WriteFlow:
     cdef public object high  # any number that asyncio takes
     cdef public object low
     cdef public bint paused
-    cdef public object send
 
     cpdef object add(self, bytes chunk, Py_ssize_t start)
+    cpdef object put_first(self, bytes chunk, Py_ssize_t sent)
     cpdef list vector(self)
     cpdef object consume(self, Py_ssize_t sent)
     cpdef object clear(self)

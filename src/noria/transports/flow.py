@@ -20,11 +20,10 @@ class WriteFlow:
         offset: bytes of the first chunk that are sent already.
         high: the protocol is paused above it, in bytes.
         low: it is resumed at or below it, in bytes.
-        send: the send operation that waits for the kernel, or None.
         paused: `pause_writing` was called and `resume_writing` was not yet.
     """
 
-    __slots__ = ("_chunks", "high", "low", "offset", "paused", "send", "size")
+    __slots__ = ("_chunks", "high", "low", "offset", "paused", "size")
 
     def __init__(self) -> None:
         self._chunks: deque[Any] = deque()
@@ -33,7 +32,6 @@ class WriteFlow:
         self.high: int = WRITE_HIGH_WATER_BYTES
         self.low: int = WRITE_HIGH_WATER_BYTES // 4
         self.paused = False
-        self.send: Any = None
 
     def set_limits(self, high: int | None, low: int | None) -> None:
         """Set the water marks as `asyncio.WriteTransport.set_write_buffer_limits` defines them.
@@ -56,6 +54,13 @@ class WriteFlow:
             self.offset = start
         self._chunks.append(chunk)
         self.size += len(chunk) - start
+
+    def put_first(self, chunk: bytes, sent: int) -> None:
+        """Put a chunk before all others, of which nothing may have been sent."""
+        assert self.offset == 0, "the first chunk is under way"
+        self._chunks.appendleft(chunk)
+        self.offset = sent
+        self.size += len(chunk) - sent
 
     def vector(self) -> list[Any]:
         """Give the chunks of the next send."""

@@ -5,7 +5,10 @@ from noria.native cimport sockets as native
 from noria.transports.connection cimport Connection
 from noria.transports.flow cimport WriteFlow
 
+cdef int _SEND
 cdef int _SEND_VECTOR
+cdef Py_ssize_t _DEFERRED_MAX
+cdef Py_ssize_t _SPARE_MAX
 cdef int _EAGAIN
 cdef int _ECANCELED
 cdef int _IN_FLIGHT
@@ -19,20 +22,31 @@ cdef class SendOperation(Operation):
 
 cdef class SendingTransport(Connection):
     cdef readonly WriteFlow _flow
+    cdef SendOperation _sending
 
-    @cython.locals(flow=WriteFlow, op=SendOperation)
+    @cython.locals(op=SendOperation)
     cdef object _stop_sending(self)
-    cdef bint _all_sent(self)
+    cdef bint _send_all(self) except -1
     cdef list _state(self)
-    @cython.locals(flow=WriteFlow, full=bint, sent=Py_ssize_t)
+    @cython.locals(loop=LoopCore, flow=WriteFlow, full=bint, sent=Py_ssize_t)
     cdef object _write_now(self, object data)
+    @cython.locals(flow=WriteFlow)
+    cdef object _write_behind(self, SendOperation op, object data)
+    @cython.locals(flow=WriteFlow)
+    cdef WriteFlow _make_flow(self)
+    cdef bint _may_wait(self, Py_ssize_t size) except -1
+    @cython.locals(op=SendOperation)
+    cdef object _defer(self, object data)
+    @cython.locals(op=SendOperation, flow=WriteFlow)
+    cdef object _send_deferred(self)
     @cython.locals(flow=WriteFlow, op=SendOperation, sent=Py_ssize_t)
     cdef object _send_more(self, bint full)
-    @cython.locals(flow=WriteFlow, op=SendOperation)
+    @cython.locals(flow=WriteFlow, op=SendOperation, deferred=Py_ssize_t)
     cdef object _on_sent(self, long long result)
-    cdef object _end_if_sent(self, WriteFlow flow)
-    @cython.locals(op=SendOperation, loop=LoopCore)
+    cdef object _end_if_sent(self)
+    @cython.locals(op=SendOperation, loop=LoopCore, spares=list)
     cdef SendOperation _borrow_send(self)
+    @cython.locals(spares=list)
     cdef object _return_send(self, SendOperation op)
     cdef object _write_after_loss(self)
     cdef object _write_failed(self, long long result)

@@ -1,9 +1,10 @@
 # cython: boundscheck=False, wraparound=False
 """SendingTransport: the writing half of a stream transport.
 
-An idle transport sends at once (T2); what the kernel does not take waits in a WriteFlow and goes
-out vectored. The send operation is borrowed from the loop for that time, so idle connections hold
-none.
+An idle transport sends at once (T2). Where the engine defers, small writes wait for the end of the
+turn and go out as one send; that never makes the protocol pause, and `close`, `abort` and
+`write_eof` do not wait for it. What the kernel does not take waits in a WriteFlow and goes out
+vectored. The send operation is borrowed from the loop for that time, so idle connections hold none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from noria.core import codes
 from noria.core.operation import IN_FLIGHT, Operation
 from noria.errors import from_result
-from noria.limits import WRITES_AFTER_LOSS_LOGGED
+from noria.limits import DEFERRED_SEND_BYTES_MAX, SPARE_SENDS_MAX, WRITES_AFTER_LOSS_LOGGED
 from noria.native import sockets as native
 from noria.transports.connection import Connection
 from noria.transports.flow import WriteFlow
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from noria.loop.core import LoopCore
 
 # Names for the compiler, typed in the .pxd.
+_SEND = codes.SEND
 _SEND_VECTOR = codes.SEND_VECTOR
 _EAGAIN = errno.EAGAIN
 _ECANCELED = errno.ECANCELED
 _IN_FLIGHT = IN_FLIGHT
+_DEFERRED_MAX = DEFERRED_SEND_BYTES_MAX
+_SPARE_MAX = SPARE_SENDS_MAX
 _LOSSES_LOGGED = WRITES_AFTER_LOSS_LOGGED
 
 
@@ -52,7 +56,7 @@ class SendOperation(Operation):
 class SendingTransport(Connection):
     """A connection that data is written to; see `Connection` for the arguments."""
 
-    __slots__ = ("_flow",)
+    __slots__ = ("_flow", "_sending")
 
     def __init__(
         self,
@@ -65,21 +69,22 @@ class SendingTransport(Connection):
     ) -> None:
         Connection.__init__(self, loop, descriptor, peer, extra, server, context)
         self._flow: WriteFlow | None = None
+        self._sending: SendOperation | None = None
 
     def _stop_sending(self) -> None:
-        flow = self._flow
-        if flow is None:
-            return
-        flow.clear()
-        op: SendOperation | None = flow.send
+        if self._flow is not None:
+            self._flow.clear()
+        op = self._sending
         if op is not None and op.state == _IN_FLIGHT:
             self._loop.cancel_operation(op)
 
-    def _all_sent(self) -> bool:
-        return self._flow is None or self._flow.size == 0
+    def _send_all(self) -> bool:
+        if self._sending is not None and self._sending.amendable:
+            self._send_deferred()
+        return self._sending is None and (self._flow is None or self._flow.size == 0)
 
     def _state(self) -> list[str]:
-        state = "idle" if self._flow is None or self._flow.send is None else "polling"
+        state = "idle" if self._sending is None else "polling"
         return [f"write=<{state}, bufsize={self.get_write_buffer_size()}>"]
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -105,15 +110,17 @@ class SendingTransport(Connection):
         if self._lost:
             self._write_after_loss()
             return
-        flow = self._flow
-        if flow is not None and flow.size:
-            flow.add(bytes(data), 0)
-            self._maybe_pause_protocol(flow)
-            return
-        self._write_now(data)
+        if self._sending is None:
+            self._write_now(data)
+        else:
+            self._write_behind(self._sending, data)
 
     def _write_now(self, data: Any) -> None:
-        sent = self._loop._engine.try_send(self._fd, self._sock, data, 0)
+        loop = self._loop
+        if loop._engine.deferring and self._may_wait(len(data)):
+            self._defer(data)
+            return
+        sent = loop._engine.try_send(self._fd, self._sock, data, 0)
         if sent == len(data):
             return
         full = sent >= 0
@@ -122,15 +129,66 @@ class SendingTransport(Connection):
         elif sent < 0:
             self._write_failed(sent)
             return
-        flow = self._flow
-        if flow is None:
-            flow = WriteFlow()
-            self._flow = flow
+        flow = self._make_flow()
         flow.add(bytes(data), sent)  # the caller may change a mutable buffer now
         self._send_more(full)
         if not self._lost:
             # Last, because only the completion of a send that had to wait resumes the protocol.
             self._maybe_pause_protocol(flow)
+
+    def _write_behind(self, op: SendOperation, data: Any) -> None:
+        """Write while a send is under way."""
+        if op.amendable:
+            if self._may_wait(op.size + len(data)):
+                if type(op.buffer) is not list:
+                    op.buffer = [op.buffer]
+                op.buffer.append(bytes(data))
+                op.size += len(data)
+                return
+            self._send_deferred()
+            if self._lost:
+                return
+            if self._sending is None:
+                self._write_now(data)
+                return
+        flow = self._make_flow()
+        flow.add(bytes(data), 0)
+        self._maybe_pause_protocol(flow)
+
+    def _make_flow(self) -> WriteFlow:
+        flow = self._flow
+        if flow is None:
+            flow = WriteFlow()
+            self._flow = flow
+        return flow
+
+    # -- writes that wait for the end of the turn -------------------------------------------
+
+    def _may_wait(self, size: int) -> bool:
+        """Whether so many bytes may wait: never more than the protocol would be paused for."""
+        return size <= _DEFERRED_MAX and (self._flow is None or size <= self._flow.high)
+
+    def _defer(self, data: Any) -> None:
+        op = self._borrow_send()
+        op.code = _SEND
+        op.buffer = data if type(data) is bytes else bytes(data)
+        op.size = len(data)
+        self._sending = op
+        self._loop._engine.defer(op)
+
+    def _send_deferred(self) -> None:
+        """Send now what waits for the end of the turn."""
+        op = self._sending
+        assert op is not None
+        self._loop._engine.withdraw(op)
+        flow = self._make_flow()
+        for chunk in op.buffer if type(op.buffer) is list else [op.buffer]:
+            flow.add(chunk, 0)
+        self._sending = None
+        self._return_send(op)
+        self._send_more(False)
+
+    # -- writes that the kernel does not take -----------------------------------------------
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Send several pieces of data as `write` does, in one system call where it can be.
@@ -148,14 +206,19 @@ class SendingTransport(Connection):
         if self._lost:
             self._write_after_loss()
             return
-        flow = self._flow
-        if flow is None:
-            flow = WriteFlow()
-            self._flow = flow
-        was_idle = flow.size == 0
+        if self._sending is None or self._sending.amendable:
+            size = sum(map(len, chunks))
+            if self._loop._engine.deferring and self._may_wait(size):
+                self.write(b"".join(chunks))
+                return
+        if self._sending is not None and self._sending.amendable:
+            self._send_deferred()
+            if self._lost:
+                return
+        flow = self._make_flow()
         for chunk in chunks:
             flow.add(chunk, 0)
-        if was_idle:
+        if self._sending is None:
             self._send_more(False)
         if not self._lost:
             self._maybe_pause_protocol(flow)
@@ -168,14 +231,14 @@ class SendingTransport(Connection):
         """
         flow = self._flow
         assert flow is not None
-        while flow.size and not self._lost and flow.send is None:
+        while flow.size and not self._lost and self._sending is None:
             op = self._borrow_send()
             op.code = _SEND_VECTOR
             op.buffer = flow.vector()
             op.offset = flow.offset
             op.expectant = full
             if not self._loop.submit(op):
-                flow.send = op
+                self._sending = op
                 return
             sent = op.result
             self._return_send(op)
@@ -185,46 +248,51 @@ class SendingTransport(Connection):
             flow.consume(sent)
 
     def _on_sent(self, result: int) -> None:
-        """Take the completion of a send that had to wait."""
-        flow = self._flow
-        assert flow is not None
-        op = flow.send
+        """Take the completion of a send."""
+        op = self._sending
         assert op is not None
-        flow.send = None
+        deferred = op.size
+        data = op.buffer
+        self._sending = None
         self._return_send(op)
         if self._lost:
             return
-        if result < 0:
+        flow = self._flow
+        if deferred == result and flow is None:
+            self._end_if_sent()
+            return
+        if result < 0 and (result != -_ECANCELED or not deferred):
             if result != -_ECANCELED:
                 self._write_failed(result)
             return
-        flow.consume(result)
+        flow = self._make_flow()
+        if not deferred:
+            flow.consume(result)
+        elif result < deferred:
+            flow.put_first(data, max(result, 0))
         if flow.size:
-            self._send_more(True)
+            self._send_more(not deferred or result < deferred)
         if self._lost:
             return
         try:
             self._maybe_resume_protocol(flow)
         finally:
-            self._end_if_sent(flow)  # also when the protocol was interrupted (L4)
+            self._end_if_sent()  # also when the protocol was interrupted (L4)
 
-    def _end_if_sent(self, flow: WriteFlow) -> None:
+    def _end_if_sent(self) -> None:
         """Close, or send the end of the stream, if that had to wait for the last byte."""
-        if flow.size or flow.send is not None or self._lost:
+        if self._lost or not (self._closing or self._eof) or not self._send_all():
             return  # not empty yet, or resume_writing has written or closed
         if self._closing:
             self._lost += 1
             self._loop.call_soon(self._lose, None, context=self._context)
-        elif self._eof:
+        else:
             native.shutdown_writing(self._fd, self._sock)
 
     def _borrow_send(self) -> SendOperation:
         loop = self._loop
-        op: SendOperation | None = loop._spare_send
-        if op is None:
-            op = SendOperation(codes.SEND)
-        else:
-            loop._spare_send = None
+        spares = loop._spare_sends
+        op: SendOperation = spares.pop() if spares else SendOperation(codes.SEND)
         op.fd = self._fd
         op.sock = self._sock
         op.descriptor = self._descriptor
@@ -236,7 +304,10 @@ class SendingTransport(Connection):
         op.transport = None
         op.descriptor = None
         op.sock = None
-        self._loop._spare_send = op
+        op.size = 0
+        spares = self._loop._spare_sends
+        if len(spares) < _SPARE_MAX:
+            spares.append(op)
 
     def _write_after_loss(self) -> None:
         if self._lost >= _LOSSES_LOGGED:
@@ -260,7 +331,7 @@ class SendingTransport(Connection):
         if self._closing or self._eof:
             return
         self._eof = True
-        if self._all_sent():
+        if self._send_all() and not self._lost:
             result = native.shutdown_writing(self._fd, self._sock)
             if result < 0:
                 raise from_result(result, "shutdown", self._fd)
@@ -269,7 +340,8 @@ class SendingTransport(Connection):
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait to be sent."""
-        return 0 if self._flow is None else self._flow.size
+        size = 0 if self._flow is None else self._flow.size
+        return size if self._sending is None else size + self._sending.size
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Low and high water mark, in bytes."""

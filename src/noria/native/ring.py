@@ -1,0 +1,34 @@
+"""One io_uring, interpreted twin of ring.pyx: there is none.
+
+A ring is shared memory that the kernel writes on another processor. Reading it in the right order
+takes instructions that interpreted code cannot ask for, so here no ring can be made, and the engine
+`uring` says that it needs the compiled build.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, NoReturn
+
+COMPILED = False
+
+
+class Ring:
+    """A ring that cannot be made.
+
+    Raises:
+        OSError: always (ENOSYS).
+    """
+
+    token: Any
+    tag: int
+    result: int
+    more: bool
+    calls: int
+
+    def __init__(self, entries: int, completions: int) -> None:
+        raise OSError(errno.ENOSYS, "io_uring needs the compiled build")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Methods are those of the compiled class; without a ring nobody can call one."""
+        raise AttributeError(name)
