@@ -41,6 +41,7 @@ def test_a_clock_of_ones_own() -> None:
 @example(123e-9)
 @example(0.1 + 0.2)
 @example(4194304.000000001)
+@example(8388608.536543526)
 def test_l1_the_least_nanosecond_that_is_not_early(when: float) -> None:
     deadline = nanoseconds_at(when)
     assert deadline / 1e9 >= when
