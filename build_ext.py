@@ -53,6 +53,7 @@ COMPILED: Final = (
     "noria.engines.readiness",
     "noria.engines.epoll_poller",
     "noria.engines.epoll",
+    "noria.engines.ring_requests",
     "noria.engines.uring",
     "noria.loop.handles",
     "noria.loop.core",
@@ -71,12 +72,13 @@ LINUX_ONLY: Final = (
     "noria.native.epoll",
     "noria.native.ring",
     "noria.engines.epoll_poller",
+    "noria.engines.ring_requests",
     "noria.engines.uring",
 )
 """Those of COMPILED that need headers of Linux; elsewhere they stay interpreted and idle."""
 
 PLAIN_C: Final = {
-    "noria.lab._client": ("client.c", "module.c", "server.c"),
+    "noria.lab._client": ("client.c", "module.c", "ring_server.c", "server.c"),
 }
 """Extension modules in C, against the stable ABI; optional, and built in every mode on Linux."""
 
@@ -154,6 +156,7 @@ def extensions() -> list[Extension]:
                 Extension(
                     module,
                     [str(directory / name) for name in names],
+                    include_dirs=[str(SOURCE)],
                     depends=[str(path) for path in directory.glob("*.h")],
                     define_macros=[("Py_LIMITED_API", STABLE_ABI)],
                     py_limited_api=True,

@@ -12,7 +12,7 @@ logger = logging.getLogger("noria")
 _announced: set[tuple[str, str]] = set()
 
 
-def new_event_loop(engine: str | None = None) -> Loop:
+def new_event_loop(engine: str | None = None, *, write_through: bool = False) -> Loop:
     """Make an event loop.
 
     The choice of the engine is logged with its reason on the logger `noria`, at level INFO when it
@@ -20,15 +20,29 @@ def new_event_loop(engine: str | None = None) -> Loop:
 
     Args:
         engine: name of an engine; None or "auto" asks NORIA_ENGINE, then takes the best available.
+        write_through: have every `write` of a transport make its system call before it returns.
+            Only the engine `uring` does otherwise: there small writes wait for the end of the turn
+            of the loop, and several of them cost one call.
 
     Returns:
         The loop, not running. Its owner closes it.
 
     Raises:
         EngineUnavailableError: the named engine is unknown or cannot run here, or none can.
+        OSError: there are not enough descriptors, or there is not enough memory, for the engine.
     """
     choice = choose(engine)
-    made = choice.engine_class()
+    while True:
+        try:
+            made = choice.engine_class()
+        except OSError as exc:
+            # What worked when it was tried may be forbidden by now, as by a seccomp filter.
+            if not choice.automatic or not choice.engine_class.rule_out(exc):
+                raise
+            choice = choose(engine)
+        else:
+            break
+    made.write_through = write_through
     known = (choice.name, choice.reason)
     level = logging.DEBUG if known in _announced else logging.INFO
     _announced.add(known)

@@ -30,4 +30,5 @@ cdef class Operation:
     cpdef object begin(self, int route)
     cpdef object settle(self, long long result)
     cpdef object deliver(self, long long result, int flags, object data)
+    cpdef bint absorb(self, long long result) except -1
     cpdef object discard(self, long long result, object data)

@@ -134,6 +134,14 @@ class Operation:
             data: object that came with it (received bytes, accepted socket), else None.
         """
 
+    def absorb(self, result: int) -> bool:
+        """Take the terminal completion from within the engine, if that calls no user code.
+
+        Returns:
+            True if it is dealt with, so the engine lists no completion.
+        """
+        return False
+
     def discard(self, result: int, data: object) -> None:
         """Free what an undeliverable completion carries; an accept closes its socket."""
 

@@ -8,6 +8,7 @@ cdef class Engine:
     cdef public bint forked
     cdef public bint signalled
     cdef public bint deferring
+    cdef public bint write_through
 
     cpdef bint submit(self, Operation op) except? -1
     cpdef long long try_send(self, int fd, object sock, object data,

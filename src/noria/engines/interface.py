@@ -68,6 +68,8 @@ class Engine:
         """Signal numbers wait in `take_signals`."""
         self.forked = False
         """This process is a fork of the one that made the engine (E10)."""
+        self.write_through = False
+        """Never defer; from the next run on."""
         self.deferring = False
         """Small sends are best handed over by `defer`, which lets them wait for the next `poll`."""
 
@@ -75,6 +77,15 @@ class Engine:
     def probe(cls) -> Probe:
         """Tell whether the engine can run here; no side effects remain."""
         raise NotImplementedError
+
+    @classmethod
+    def rule_out(cls, exc: OSError) -> bool:
+        """Take note of why no engine could be made although the probe said it could.
+
+        Returns:
+            True if the reason is lasting: `probe` says from now on that it cannot run here.
+        """
+        return False
 
     def submit(self, op: Operation) -> bool:
         """Take an operation.
@@ -293,6 +304,11 @@ def refuse(engine: Engine) -> Exception:
     )
 
 
+def _flush_before_fork() -> None:
+    for engine in list(_engines):
+        engine.flush()
+
+
 def _mark_forked() -> None:
     numbers = set()
     for engine in list(_engines):
@@ -314,4 +330,4 @@ def _stop_telling_signals(numbers: set[int]) -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_forked)
+    os.register_at_fork(before=_flush_before_fork, after_in_child=_mark_forked)

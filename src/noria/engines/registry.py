@@ -34,11 +34,19 @@ VARIABLE: Final = "NORIA_ENGINE"
 
 
 class Choice(NamedTuple):
-    """An engine and why it was chosen."""
+    """An engine and why it was chosen.
+
+    Attributes:
+        name: the engine's name.
+        reason: why.
+        engine_class: makes it.
+        automatic: nobody asked for it, so another one will do as well.
+    """
 
     name: str
     reason: str
     engine_class: type[Engine]
+    automatic: bool = False
 
 
 def engine_class(name: str) -> type[Engine]:
@@ -79,7 +87,7 @@ def choose(name: str | None = None) -> Choice:
         probe = found.probe()
         if probe.available:
             reason = "; ".join((f"best available: {probe.reason}", *refusals))
-            return Choice(candidate, reason, found)
+            return Choice(candidate, reason, found, automatic=True)
         refusals.append(f"{candidate}: {probe.reason}")
     raise EngineUnavailableError(f"no engine can run here: {'; '.join(refusals)}")
 

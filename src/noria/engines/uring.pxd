@@ -2,6 +2,7 @@ cimport cython
 from noria.core.completion cimport Completions
 from noria.core.operation cimport Operation
 from noria.engines.readiness cimport ReadinessEngine
+from noria.engines.ring_requests cimport RingRequests
 from noria.engines.slots cimport Slot
 from noria.native cimport ring as native_ring
 from noria.native cimport sockets as native
@@ -27,20 +28,12 @@ cdef int _NEWS
 cdef int _GROUP
 
 
-cdef class UringEngine(ReadinessEngine):
-    cdef public native_ring.Ring _ring
+cdef class UringEngine(RingRequests):
     cdef object _owner
-    cdef bint _running
-    cdef bint _write_through
     cdef bint _polled
-    cdef list _queued
-    cdef list _uncancelled
     cdef list _returning
     cdef list _parked
-    cdef list _kept
-    cdef long long _native_in_flight
     cdef long long _provided
-    cdef Completions _batch
     cdef public long long retried
 
     @cython.locals(op=Operation)
@@ -56,11 +49,6 @@ cdef class UringEngine(ReadinessEngine):
     cpdef object forget(self, int fd)
     cdef object _take_back(self, Operation op)
     cpdef int poll(self, long long timeout_ns, Completions batch) except -1
-    cdef object _queue(self, Operation op)
-    @cython.locals(queued=list, waiting=list, index=Py_ssize_t, op=Operation)
-    cdef object _flush(self)
-    cdef bint _prepare(self, Operation op) except -1
-    cdef object _cancel_native(self, Operation op)
     @cython.locals(ring=native_ring.Ring)
     cdef long long _wait_for_news(self, long long timeout_ns) except? -1
     @cython.locals(ring=native_ring.Ring, batch=Completions, count=int, received=int, has_news=bint,
@@ -76,16 +64,9 @@ cdef class UringEngine(ReadinessEngine):
     @cython.locals(slot=Slot)
     cdef object _leave_slot(self, Operation op)
     cdef object _again(self, Operation op)
-    cdef object _add(self, Operation op, int result, int flags, object data)
-    @cython.locals(op=Operation)
-    cdef object _deliver_kept(self)
     @cython.locals(slot=Slot, failure=int)
     cdef object _begin_readiness(self, Operation op)
     @cython.locals(count=cython.longlong)
     cdef long long _receive(self, Operation op) except? -1
     @cython.locals(returning=list, slot=Slot, op=Operation)
     cdef object _return_small(self)
-
-
-@cython.locals(data=bytes)
-cdef bytes _joined(Operation op)

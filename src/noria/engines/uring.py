@@ -21,6 +21,9 @@ Facts about io_uring, and what follows from them here:
 - A multishot request may end at any time without F_MORE (ENOBUFS, a full completion queue) and is
   then submitted again. When buffers run out, more are provided, up to a bound.
 - Kernels before 6.14 may return ECANCELED unasked; such a request is submitted once more.
+- A send with MSG_DONTWAIT is over when the call that submits it returns. With CQE_SKIP_SUCCESS and
+  MSG_WAITALL it has no completion unless it was short or failed, so a call that sends and waits
+  waits for news only. The bytes are kept until the completions that were there have been taken.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ from typing import TYPE_CHECKING, Any
 from noria.core import codes
 from noria.core.operation import IDLE, IN_FLIGHT, MORE, NATIVE, READINESS
 from noria.engines import uring_probe
-from noria.engines.epoll_poller import EpollPoller
-from noria.engines.interface import READABLE, Probe, refuse
+from noria.engines.interface import READABLE, EngineStatistics, Probe, refuse
 from noria.engines.readiness import ReadinessEngine
+from noria.engines.ring_requests import RingRequests, joined
 from noria.limits import (
     COMPLETION_BYTES_PER_POLL_MAX,
     COMPLETIONS_PER_POLL_MAX,
@@ -79,12 +82,8 @@ _GROUP = 1
 _threads = threading.local()
 
 
-class UringEngine(ReadinessEngine):
+class UringEngine(RingRequests):
     """Engine on one ring.
-
-    Args:
-        write_through: every write makes its system call at once, instead of waiting for the end
-            of the turn.
 
     Raises:
         OSError: no ring can be made, or not watched.
@@ -92,31 +91,24 @@ class UringEngine(ReadinessEngine):
 
     name = "uring"
 
-    def __init__(self, *, write_through: bool = False) -> None:
-        self._ring = make_ring()
+    def __init__(self) -> None:
         self._owner: Any = None
-        self._running = False
-        self._write_through = write_through
         self._polled = False
-        self._queued: list[Operation] = []
-        self._uncancelled: list[Operation] = []
         self._returning: list[Operation] = []
         self._parked: list[Operation] = []
-        self._kept: list[tuple[Operation, int, int, Any]] = []
-        self._native_in_flight = 0
         self._provided = RING_BUFFERS_MIN
-        self._batch: Completions | None = None
         self.retried = 0
-        try:
-            ReadinessEngine.__init__(self, EpollPoller())
-        except BaseException:
-            self._ring.close()
-            raise
+        RingRequests.__init__(self, make_ring())
 
     @classmethod
     def probe(cls) -> Probe:
         """Try to make a ring and to have a request of each hot kind completed."""
         return uring_probe.probe()
+
+    @classmethod
+    def rule_out(cls, exc: OSError) -> bool:
+        """Take note that rings cannot be made any more, unless it may pass."""
+        return uring_probe.rule_out(exc)
 
     # -- whose thread -----------------------------------------------------------------------
 
@@ -138,7 +130,7 @@ class UringEngine(ReadinessEngine):
                 raise OSError(-failure, "the ring cannot be enabled")
             self._owner = me
         self._running = True
-        self.deferring = not self._write_through
+        self.deferring = not self.write_through
         self._queued.extend(self._parked)
         self._parked.clear()
 
@@ -152,12 +144,12 @@ class UringEngine(ReadinessEngine):
         asked = False
         for _ in range(PARK_TURNS_MAX):
             self._flush()
-            if not asked:
+            if not asked and not self._queued:
                 asked = self._ring.prepare_cancel_all()
-            if asked and not self._native_in_flight and not self._polled:
+            if asked and not (self._native_in_flight or self._polled or self._handed):
                 break
             try:
-                self._ring.enter(0 if self._ring.completed() or not asked else -1)
+                self._enter(0 if self._ring.completed() or not asked else -1)
             except Exception:
                 raise
             except BaseException as exc:  # a signal handler raised: first things first
@@ -178,6 +170,7 @@ class UringEngine(ReadinessEngine):
                 continue
             op = ring.token
             self._complete(op)
+        self._finish_sends_taken()
 
     # -- the Engine interface ---------------------------------------------------------------
 
@@ -205,7 +198,8 @@ class UringEngine(ReadinessEngine):
     def defer(self, op: Operation) -> None:
         """Take a send for the next poll."""
         op.begin(_NATIVE)
-        self._queue(op)
+        op.amendable = True
+        self._queued.append(op)
 
     def withdraw(self, op: Operation) -> None:
         """Take a deferred send back."""
@@ -215,11 +209,11 @@ class UringEngine(ReadinessEngine):
         op.state = _IDLE
 
     def flush(self) -> None:
-        """Submit what is queued."""
-        if self._running and not self.forked:
+        """Submit what is queued; nothing if another thread than the ring's asks."""
+        if self._running and not self.forked and self._owner is _this_thread():
             self._flush()
             if self._ring.queued():
-                self._ring.enter(0)
+                self._enter(0)
 
     def cancel(self, op: Operation) -> None:
         """Take it back if the kernel does not have it yet, else ask the kernel."""
@@ -229,14 +223,17 @@ class UringEngine(ReadinessEngine):
         if op.state != _IN_FLIGHT or op.cancelled:
             return
         op.cancelled = True
+        if self.forked:
+            return  # the kernel works for the parent
         if not op.amendable:
-            self._cancel_native(op)
+            if op.code != _SEND:  # which is over as soon as it has been submitted
+                self._cancel_native(op)
             return
         op.amendable = False
         result = -_ECANCELED
         if op.code == _SEND:
             # It was written before this, and would have been sent at once on other engines.
-            result = native.send(op.fd, op.sock, _joined(op), 0)
+            result = native.send(op.fd, op.sock, joined(op), 0)
             if result == -_EAGAIN:
                 result = -_ECANCELED
         else:
@@ -259,7 +256,7 @@ class UringEngine(ReadinessEngine):
             for _ in range(TAKE_BACK_CALLS_MAX):
                 if op.state != _IN_FLIGHT:
                     break
-                self._ring.enter(0)
+                self._enter(0)
                 self._keep()
             self._batch = batch
 
@@ -277,11 +274,26 @@ class UringEngine(ReadinessEngine):
         if self._queued or self._uncancelled:
             self._flush()
         if self._cursor < self._round_end and self._ring.queued():
-            self._ring.enter(0)  # this poll serves what is known, and writes do not wait for that
+            self._enter(0)  # this poll serves what is known, and writes do not wait for that
         try:
             return ReadinessEngine.poll(self, timeout_ns, batch)
         finally:
             self._batch = None
+
+    def statistics(self) -> EngineStatistics:
+        """Give the counters; what the ring has is in flight as well."""
+        found = ReadinessEngine.statistics(self)
+        receives = sum(slot.native is not None for slot in self._slots.all())
+        waiting: list[Operation | None] = [*self._queued, *self._handed]
+        for _, batch in self._sent:
+            waiting += batch
+        sends = {
+            id(op)
+            for op in waiting
+            if op is not None and op.code == _SEND and op.state == _IN_FLIGHT
+        }
+        kept = sum(not flags for _, _, flags, _ in self._kept)
+        return found._replace(in_flight=found.in_flight + receives + len(sends) + kept)
 
     def fileno(self) -> int:
         """Nobody else can wait for a ring that needs to be entered."""
@@ -312,61 +324,19 @@ class UringEngine(ReadinessEngine):
         ReadinessEngine.close(self, batch)
         self._ring.close()
 
-    # -- to the ring ------------------------------------------------------------------------
-
-    def _queue(self, op: Operation) -> None:
-        op.amendable = True
-        self._queued.append(op)
-
-    def _flush(self) -> None:
-        """Fill the submission queue with what is queued, calling the kernel whenever it is full."""
-        queued = self._queued
-        if self._uncancelled:
-            waiting = self._uncancelled
-            self._uncancelled = []
-            for op in waiting:
-                self._cancel_native(op)
-        if not queued:
-            return
-        self._queued = []
-        for index in range(len(queued)):
-            op = queued[index]
-            if not op.amendable:
-                continue  # withdrawn or cancelled, or queued again behind this
-            op.amendable = False
-            if self._prepare(op):
-                self._native_in_flight += 1
-                continue
-            op.amendable = True
-            if self._ring.enter(0) < 0 or self._ring.queued():
-                self._queued.extend(queued[index:])
-                return  # completions have to be taken first
-            op.amendable = False
-            self._prepare(op)
-            self._native_in_flight += 1
-
-    def _prepare(self, op: Operation) -> bool:
-        if op.code == _SEND:
-            return self._ring.prepare_send(op, op.fd, _joined(op), 0)
-        return self._ring.prepare_receive(op, op.fd)
-
-    def _cancel_native(self, op: Operation) -> None:
-        if not self._ring.prepare_cancel(op):
-            if self._ring.enter(0) == 0 and self._ring.prepare_cancel(op):
-                return
-            self._uncancelled.append(op)
-
     # -- from the ring ----------------------------------------------------------------------
 
     def _wait_for_news(self, timeout_ns: int) -> int:
         ring = self._ring
-        if not self._polled and ring.prepare_poll(_NEWS, self.poller.fileno()):
-            self._polled = True
-        if ring.completed():
+        if not self._polled:
+            if ring.queued() >= RING_ENTRIES:
+                self._enter(0)  # or there is no room for the poll
+            self._polled = ring.prepare_poll(_NEWS, self.poller.fileno())
+        if ring.completed() or self._kept or not self._polled:
             timeout_ns = 0
         if timeout_ns or ring.queued() or ring.pending():
-            ring.enter(timeout_ns)
-        return self._collect()
+            self._enter(timeout_ns)
+        return 0 if self._kept else self._collect()  # what was kept is older
 
     def _collect(self) -> int:
         """Take a bounded number of completions, and the news of the epoll set."""
@@ -387,6 +357,8 @@ class UringEngine(ReadinessEngine):
             if op.code != _SEND:
                 received += 1
             self._complete(op)
+        if self._sent:
+            self._finish_sends_taken()
         if has_news:
             count += self.poller.wait(0, self._sink)
         return count
@@ -394,16 +366,12 @@ class UringEngine(ReadinessEngine):
     def _complete(self, op: Operation) -> None:
         """Take one completion of the ring."""
         result = self._ring.result
+        if op.code == _SEND:
+            self._fail_send(op, result)
+            return
         if not self._ring.more:
             self._native_in_flight -= 1
-        if op.code == _SEND:
-            if result == -_ECANCELED and not op.cancelled:
-                self._again(op)
-                return
-            op.settle(result)
-            self._add(op, result, 0, None)
-        else:
-            self._complete_receive(op, result)
+        self._complete_receive(op, result)
 
     def _complete_receive(self, op: Operation, result: int) -> None:
         if result > 0:
@@ -427,7 +395,10 @@ class UringEngine(ReadinessEngine):
         elif result == -_ECANCELED:
             self._end_receive(op)
         elif result in (-_EINVAL, -_EOPNOTSUPP):
-            self._begin_readiness(op)
+            slot = self._slots.get(op.fd)
+            if slot is not None and slot.native is op:
+                slot.leaving = True
+            self._end_receive(op)
         else:
             self._settle(op, result, None)
 
@@ -444,7 +415,8 @@ class UringEngine(ReadinessEngine):
     def _settle(self, op: Operation, result: int, data: Any) -> None:
         self._leave_slot(op)
         op.settle(result)
-        self._add(op, result, 0, data)
+        if not op.absorb(result):
+            self._add(op, result, 0, data)
 
     def _leave_slot(self, op: Operation) -> None:
         slot = self._slots.get(op.fd)
@@ -457,19 +429,6 @@ class UringEngine(ReadinessEngine):
         self.retried += 1
         op.amendable = True
         (self._queued if self._running else self._parked).append(op)
-
-    def _add(self, op: Operation, result: int, flags: int, data: Any) -> None:
-        if self._batch is not None:
-            self._batch.add(op, result, flags, data)
-        else:
-            self._kept.append((op, result, flags, data))
-
-    def _deliver_kept(self) -> None:
-        kept = self._kept
-        self._kept = []
-        assert self._batch is not None
-        for op, result, flags, data in kept:
-            self._batch.add(op, result, flags, data)
 
     # -- large messages: by readiness ---------------------------------------------------------
 
@@ -516,14 +475,6 @@ class UringEngine(ReadinessEngine):
             slot.native = op
             slot.leaving = False
             self._queue(op)
-
-
-def _joined(op: Operation) -> bytes:
-    """Give a deferred send's bytes in one piece."""
-    if type(op.buffer) is list:
-        op.buffer = b"".join(op.buffer)
-    data: bytes = op.buffer
-    return data
 
 
 def make_ring() -> native_ring.Ring:

@@ -1,4 +1,4 @@
-"""The native load generator and the bare echo server (Linux only)."""
+"""The native load generator and the bare echo servers (Linux only)."""
 
 from collections.abc import Sequence
 from typing import Any, Final, final
@@ -74,6 +74,9 @@ class Client:
 
 def serve(listeners: Sequence[int], stop_fd: int, /) -> None:
     """Echo on the listening sockets until `stop_fd` is readable or hung up, without the GIL."""
+
+def serve_ring(listeners: Sequence[int], stop_fd: int, /) -> None:
+    """Do as `serve`, on io_uring. Raises OSError where it cannot be used."""
 
 def end_with_parent() -> None:
     """Have the kernel kill this process when its parent dies."""

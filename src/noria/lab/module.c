@@ -482,7 +482,9 @@ static PyType_Spec client_spec = {
 
 /* ---- functions ---- */
 
-static PyObject *module_serve(PyObject *Py_UNUSED(module), PyObject *arguments)
+typedef int (*lab_server)(const int *listeners, size_t listener_count, int stop_fd);
+
+static PyObject *serve_with(lab_server server, PyObject *arguments)
 {
     int listeners[LISTENERS_MAX];
     PyObject *descriptors;
@@ -502,13 +504,23 @@ static PyObject *module_serve(PyObject *Py_UNUSED(module), PyObject *arguments)
             return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    result = lab_serve(listeners, (size_t)count, stop_fd);
+    result = server(listeners, (size_t)count, stop_fd);
     Py_END_ALLOW_THREADS
     if (result < 0) {
         errno = -result;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *module_serve(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return serve_with(lab_serve, arguments);
+}
+
+static PyObject *module_serve_ring(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return serve_with(lab_serve_ring, arguments);
 }
 
 static PyObject *module_end_with_parent(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -520,6 +532,7 @@ static PyObject *module_end_with_parent(PyObject *Py_UNUSED(module), PyObject *P
 
 static PyMethodDef module_methods[] = {
     {"serve", module_serve, METH_VARARGS, "Echo on listening sockets until stop_fd is readable."},
+    {"serve_ring", module_serve_ring, METH_VARARGS, "Do as serve, on io_uring."},
     {"end_with_parent", module_end_with_parent, METH_NOARGS, "Die when the parent process dies."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,4 +1,4 @@
-/* What the C files of the lab share: load generator and bare epoll echo server, no Python. */
+/* What the C files of the lab share: load generator and bare echo servers, no Python. */
 #ifndef NORIA_LAB_NATIVE_H
 #define NORIA_LAB_NATIVE_H
 
@@ -132,5 +132,8 @@ void lab_client_abort(struct lab_client *client);
 
 /* Echoes on every listener until stop_fd is readable or hung up. 0, or minus errno. */
 int lab_serve(const int *listeners, size_t listener_count, int stop_fd);
+
+/* The same on io_uring; -ENOSYS, -EPERM or -EINVAL where it cannot be used. */
+int lab_serve_ring(const int *listeners, size_t listener_count, int stop_fd);
 
 #endif

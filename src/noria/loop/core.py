@@ -391,6 +391,7 @@ class LoopCore:
                 handle._run()
                 duration = self.time() - started
                 if duration >= self.slow_callback_duration:
+                    self._engine.flush()  # a log handler may be slow as well
                     logger.warning(
                         "Executing %s took %.3f seconds", _format_handle(handle), duration
                     )

@@ -162,12 +162,24 @@ static inline long noria_register(int fd, unsigned code, void *argument, unsigne
     return result < 0 ? -errno : result;
 }
 
+/* A ring without memory: no room, nothing completed. */
+static inline void noria_ring_empty(struct noria_ring *ring)
+{
+    static uint32_t nothing;
+    ring->sq_entries = 0;
+    ring->tail = nothing = 0;
+    ring->sq_head = ring->sq_tail = ring->sq_flags = &nothing;
+    ring->cq_head = ring->cq_tail = ring->cq_overflow = &nothing;
+    ring->sqes = NULL;
+    ring->cqes = NULL;
+    ring->map = NULL;
+}
+
 static inline void noria_ring_unmap(struct noria_ring *ring)
 {
     if (ring->sqes != NULL) munmap(ring->sqes, ring->sqes_bytes);
     if (ring->map != NULL) munmap(ring->map, ring->map_bytes);
-    ring->sqes = NULL;
-    ring->map = NULL;
+    noria_ring_empty(ring);
 }
 
 static inline int noria_ring_map(struct noria_ring *ring, const struct noria_ring_params *params)
@@ -259,6 +271,26 @@ static inline uint32_t noria_ring_completed(const struct noria_ring *ring)
     return noria_load(ring->cq_tail) - *ring->cq_head;
 }
 
+/* Whether a completion not looked at before, and not taken yet, has `bit` set in its user data. */
+static inline int noria_ring_has_bit(const struct noria_ring *ring, uint32_t *looked_at,
+                                     uint64_t bit, uint64_t least)
+{
+    uint32_t tail = noria_load(ring->cq_tail), head = *ring->cq_head;
+    uint32_t from = tail - *looked_at < tail - head ? *looked_at : head;
+    *looked_at = tail;
+    for (; from != tail; from++) {
+        uint64_t data = ring->cqes[from & ring->cq_mask].user_data;
+        if (data >= least && data & bit) return 1;
+    }
+    return 0;
+}
+
+/* Whether the kernel keeps completions for which there was no room. */
+static inline int noria_ring_overflowed(const struct noria_ring *ring)
+{
+    return (noria_load(ring->sq_flags) & NORIA_SQ_CQ_OVERFLOW) != 0;
+}
+
 /* Whether the kernel has completions that it will only hand over to a call. */
 static inline int noria_ring_pending(const struct noria_ring *ring)
 {
@@ -314,12 +346,18 @@ struct noria_group {
     uint16_t tail;
 };
 
+static inline void noria_group_empty(struct noria_group *group)
+{
+    group->entries = NULL;
+    group->memory = NULL;
+    group->count = 0;
+}
+
 static inline void noria_group_unmap(struct noria_group *group)
 {
     if (group->entries != NULL) munmap(group->entries, group->count * sizeof *group->entries);
     if (group->memory != NULL) munmap(group->memory, (size_t)group->count * group->size);
-    group->entries = NULL;
-    group->memory = NULL;
+    noria_group_empty(group);
 }
 
 static inline void *noria_group_map(size_t bytes)
@@ -370,7 +408,8 @@ static inline void noria_group_add(struct noria_group *group, uint32_t buffer)
 
 static inline void noria_group_publish(struct noria_group *group)
 {
-    __atomic_store_n(&group->entries[0].tail, group->tail, __ATOMIC_RELEASE);
+    if (group->entries != NULL)
+        __atomic_store_n(&group->entries[0].tail, group->tail, __ATOMIC_RELEASE);
 }
 
 #endif

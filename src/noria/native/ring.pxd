@@ -26,7 +26,9 @@ cdef class Ring:
     cdef public int result
     cdef public bint more
     cdef public long long calls
+    cdef public long long taken
     cdef long long _slack_ns
+    cdef unsigned int _looked_at
     cdef int _buffer
     cdef int _group_number
     cdef unsigned int _provided
@@ -50,6 +52,8 @@ cdef class Ring:
     cpdef bint prepare_cancel_all(self) noexcept
     cpdef unsigned int queued(self) noexcept
     cpdef unsigned int completed(self) noexcept
+    cpdef bint send_failed(self) noexcept
+    cpdef bint overflowed(self) noexcept
     cpdef bint pending(self) noexcept
     cpdef int enter(self, long long timeout_ns) except? -1
     cpdef bint take(self) except? -1

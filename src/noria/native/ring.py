@@ -25,6 +25,7 @@ class Ring:
     result: int
     more: bool
     calls: int
+    taken: int
 
     def __init__(self, entries: int, completions: int) -> None:
         raise OSError(errno.ENOSYS, "io_uring needs the compiled build")

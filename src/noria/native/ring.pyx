@@ -4,8 +4,8 @@
 The ring is made with SINGLE_ISSUER and DEFER_TASKRUN, disabled: `enable` makes the calling thread
 its owner, and only that thread may submit or enter from then on. `close` may come from any thread.
 
-Every request carries a token, any Python object. The ring holds a reference to it until the last
-completion of the request, so what the token keeps alive (the memory, the descriptor) lives as long
+Every request carries a token, any Python object. But for sends, which are over when the submitting
+call returns, the ring holds a reference to it until the last completion of the request, so what the token keeps alive (the memory, the descriptor) lives as long
 as the kernel may touch it: a ring that is closed early, in a forked child or by the end of the
 interpreter, lets these references go nowhere rather than free lent memory.
 """
@@ -44,9 +44,13 @@ cdef extern from "noria/native/ring.h":
         NORIA_REGISTER_ENABLE_RINGS, NORIA_REGISTER_IOWQ_MAX_WORKERS
     unsigned int noria_ring_queued(const noria_ring *ring) noexcept
     unsigned int noria_ring_completed(const noria_ring *ring) noexcept
+    bint noria_ring_has_bit(const noria_ring *ring, unsigned int *looked_at, uint64_t bit,
+                            uint64_t least) noexcept
+    bint noria_ring_overflowed(const noria_ring *ring) noexcept
     bint noria_ring_pending(const noria_ring *ring) noexcept
     int noria_ring_create(noria_ring *ring, unsigned entries, unsigned completions) noexcept
     void noria_ring_unmap(noria_ring *ring) noexcept
+    void noria_ring_empty(noria_ring *ring) noexcept
     noria_sqe *noria_ring_entry(noria_ring *ring) noexcept
     int noria_ring_enter(noria_ring *ring, long long timeout_ns, long long slack_ns) noexcept nogil
     long noria_register(int fd, unsigned code, void *argument, unsigned count) noexcept
@@ -55,6 +59,7 @@ cdef extern from "noria/native/ring.h":
     long long noria_now_ns() noexcept
     int noria_group_create(noria_group *group, int ring_fd, int number, unsigned int count,
                            unsigned int size) noexcept
+    void noria_group_empty(noria_group *group) noexcept
     void noria_group_unmap(noria_group *group) noexcept
     void noria_group_add(noria_group *group, unsigned int buffer) noexcept
     void noria_group_publish(noria_group *group) noexcept
@@ -66,12 +71,13 @@ cdef extern from *:
     #include <sys/socket.h>
     """
     enum:
-        POLLIN, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, EINTR, EBUSY, EAGAIN, ETIME
+        POLLIN, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL, EINTR, EBUSY, EAGAIN, ETIME
     int close_fd "close"(int fd) noexcept
 
 cdef enum:
     TAGS_MAX = 16  # user data below this is a tag: no object lies there
     TAG_IGNORED = 1
+    BORROWED = 1  # of a token: the ring holds no reference
 
 
 cdef class Ring:
@@ -90,6 +96,7 @@ cdef class Ring:
         result: its result, >= 0 or minus errno.
         more: further completions of the same request will come.
         calls: how many times the kernel was entered.
+        taken: how many completions were taken.
     """
 
     def __cinit__(self, unsigned int entries, unsigned int completions):
@@ -180,14 +187,17 @@ cdef class Ring:
         return True
 
     cpdef bint prepare_send(self, object token, int fd, object data, Py_ssize_t offset) noexcept:
-        """Queue a send of what lies behind `offset`; the token has to hold `data` (bytes)."""
+        """Queue a send of what lies behind `offset` in `data`; False if the queue is full.
+
+        The send is over when the call that submits it returns: the socket takes what it can at
+        once. There is no completion if it took everything, else one with how much, or minus errno.
+        The caller holds token and data until it has taken the completions there are then.
+        """
         assert PyBytes_Check(data) and 0 <= offset <= PyBytes_GET_SIZE(data)
-        if not self._fill(NORIA_OP_SEND, fd, <uintptr_t>(PyBytes_AS_STRING(data) + offset),
-                          <unsigned int>(PyBytes_GET_SIZE(data) - offset), MSG_NOSIGNAL, 0, 0,
-                          <uintptr_t><PyObject *>token):
-            return False
-        Py_INCREF(token)
-        return True
+        return self._fill(NORIA_OP_SEND, fd, <uintptr_t>(PyBytes_AS_STRING(data) + offset),
+                          <unsigned int>(PyBytes_GET_SIZE(data) - offset),
+                          MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL, 0, NORIA_SQE_CQE_SKIP_SUCCESS,
+                          <uintptr_t><PyObject *>token | BORROWED)
 
     cpdef bint prepare_poll(self, int tag, int fd) noexcept:
         """Queue a wait for readability that carries a tag from 2 to 15; False if it is full."""
@@ -215,6 +225,14 @@ cdef class Ring:
     cpdef unsigned int completed(self) noexcept:
         """Completions that can be taken."""
         return noria_ring_completed(&self._ring)
+
+    cpdef bint send_failed(self) noexcept:
+        """Whether a completion that came since this was asked last tells of a send."""
+        return noria_ring_has_bit(&self._ring, &self._looked_at, BORROWED, TAGS_MAX)
+
+    cpdef bint overflowed(self) noexcept:
+        """Whether the kernel keeps completions that found no room; the next call brings them."""
+        return noria_ring_overflowed(&self._ring)
 
     cpdef bint pending(self) noexcept:
         """Whether the kernel has completions that only a call brings."""
@@ -276,11 +294,12 @@ cdef class Ring:
             self.tag = <int>entry.user_data
             self.token = None
         else:
-            token = <PyObject *><uintptr_t>entry.user_data
+            token = <PyObject *><uintptr_t>(entry.user_data & ~<uint64_t>BORROWED)
             self.tag = 0
             self.token = <object>token
-            if not self.more:
+            if not (self.more or entry.user_data & BORROWED):
                 Py_DECREF(<object>token)
+        self.taken += 1
         noria_store(self._ring.cq_head, head + 1)
         return True
 
@@ -304,6 +323,7 @@ cdef class Ring:
         if self._ring.fd >= 0:
             close_fd(self._ring.fd)
             self._ring.fd = -1
+            self._buffer = -1
             noria_ring_unmap(&self._ring)
             noria_group_unmap(&self._group)
 
@@ -312,3 +332,6 @@ cdef class Ring:
         if self._ring.fd >= 0:
             close_fd(self._ring.fd)
             self._ring.fd = -1
+            self._buffer = -1
+            noria_ring_empty(&self._ring)
+            noria_group_empty(&self._group)

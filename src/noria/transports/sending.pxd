@@ -43,6 +43,7 @@ cdef class SendingTransport(Connection):
     cdef object _send_more(self, bint full)
     @cython.locals(flow=WriteFlow, op=SendOperation, deferred=Py_ssize_t)
     cdef object _on_sent(self, long long result)
+    cdef bint _absorb_sent(self, SendOperation op, long long result) except -1
     cdef object _end_if_sent(self)
     @cython.locals(op=SendOperation, loop=LoopCore, spares=list)
     cdef SendOperation _borrow_send(self)

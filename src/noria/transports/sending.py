@@ -52,6 +52,11 @@ class SendOperation(Operation):
         if transport is not None:
             transport._on_sent(result)
 
+    def absorb(self, result: int) -> bool:
+        """Let a deferred send that took everything end at once where nobody waits for it."""
+        transport = self.transport
+        return transport is not None and transport._absorb_sent(self, result)
+
 
 class SendingTransport(Connection):
     """A connection that data is written to; see `Connection` for the arguments."""
@@ -252,7 +257,7 @@ class SendingTransport(Connection):
         op = self._sending
         assert op is not None
         deferred = op.size
-        data = op.buffer
+        data = op.buffer  # in one piece by now
         self._sending = None
         self._return_send(op)
         if self._lost:
@@ -261,7 +266,7 @@ class SendingTransport(Connection):
         if deferred == result and flow is None:
             self._end_if_sent()
             return
-        if result < 0 and (result != -_ECANCELED or not deferred):
+        if result < 0 and not (deferred and result in (-_ECANCELED, -_EAGAIN)):
             if result != -_ECANCELED:
                 self._write_failed(result)
             return
@@ -278,6 +283,19 @@ class SendingTransport(Connection):
             self._maybe_resume_protocol(flow)
         finally:
             self._end_if_sent()  # also when the protocol was interrupted (L4)
+
+    def _absorb_sent(self, op: SendOperation, result: int) -> bool:
+        if (
+            result != op.size
+            or self._flow is not None
+            or self._closing
+            or self._eof
+            or self._sending is not op
+        ):
+            return False
+        self._sending = None
+        self._return_send(op)
+        return True
 
     def _end_if_sent(self) -> None:
         """Close, or send the end of the stream, if that had to wait for the last byte."""

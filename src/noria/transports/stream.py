@@ -59,6 +59,10 @@ class ReceiveOperation(Operation):
         if transport is not None:
             transport._on_receive(result, flags, data)
 
+    def absorb(self, result: int) -> bool:
+        """Let it end unnoticed once the transport is gone."""
+        return self.transport is None
+
 
 class StreamTransport(SendingTransport):
     """Transport of one connected stream socket.

@@ -46,7 +46,10 @@ ADAPTERS: Final = {
 }
 """Contenders with an event loop."""
 
-BARE: Final = {"c-epoll": "noria.lab.adapters.bare_epoll"}
+BARE: Final = {
+    "c-epoll": "noria.lab.adapters.bare_epoll",
+    "c-uring": "noria.lab.adapters.bare_uring",
+}
 """Contenders without one: limits to measure the others against."""
 
 
