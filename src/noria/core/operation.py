@@ -135,7 +135,9 @@ class Operation:
         """
 
     def absorb(self, result: int) -> bool:
-        """Take the terminal completion from within the engine, if that calls no user code.
+        """Take the terminal completion, or any of a cancelled operation, from within the engine.
+
+        Only what calls no user code may be done here.
 
         Returns:
             True if it is dealt with, so the engine lists no completion.

@@ -465,11 +465,13 @@ class ReadinessEngine(Registrations):
             return failure
         count = len(data)
         if count == self._asked:
-            op.expected = 2 * count
+            op.expected = 2 * count | 1
         elif op.expected < _LARGE:
             op.expected = count + _SLACK
         elif count < op.expected >> 2:
-            op.expected >>= 1  # slowly, or a message in two parts would make it swing
+            # Slowly, or a message in two parts would make it swing: what follows a full receive is
+            # the rest of a message, and tells nothing of the next one. Odd means just doubled.
+            op.expected = op.expected - 1 if op.expected & 1 else op.expected >> 1
         op.buffer = data
         return count
 

@@ -6,7 +6,7 @@ from noria.native cimport ring as native_ring
 
 cdef int _SEND
 cdef int _EAGAIN
-cdef int _ENTRIES_MAX
+cdef unsigned int _ENTRIES_MAX
 
 
 cdef class RingRequests(ReadinessEngine):

@@ -20,7 +20,7 @@ cdef int _READINESS
 cdef int _READABLE
 cdef int _RECEIVE
 cdef int _SEND
-cdef int _ENTRIES_MAX
+cdef unsigned int _ENTRIES_MAX
 cdef long long _BYTES_MAX
 cdef int _BUFFER_BYTES
 cdef int _SMALL_MIN
@@ -49,9 +49,9 @@ cdef class UringEngine(RingRequests):
     cpdef object forget(self, int fd)
     cdef object _take_back(self, Operation op)
     cpdef int poll(self, long long timeout_ns, Completions batch) except -1
-    @cython.locals(ring=native_ring.Ring)
+    @cython.locals(ring=native_ring.Ring, enough=bint)
     cdef long long _wait_for_news(self, long long timeout_ns) except? -1
-    @cython.locals(ring=native_ring.Ring, batch=Completions, count=int, received=int, has_news=bint,
+    @cython.locals(ring=native_ring.Ring, batch=Completions, count=int, received=cython.uint, has_news=bint,
                    op=Operation)
     cdef long long _collect(self) except? -1
     @cython.locals(result=int)

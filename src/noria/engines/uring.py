@@ -249,16 +249,21 @@ class UringEngine(RingRequests):
         ReadinessEngine.forget(self, fd)
 
     def _take_back(self, op: Operation) -> None:
-        """Cancel it and take the completion now, so that the number can be closed at once."""
+        """Cancel it and drop what it has brought, so that the number can be closed at once."""
         self.cancel(op)
-        if self._running and self._owner is _this_thread():
-            batch, self._batch = self._batch, None
-            for _ in range(TAKE_BACK_CALLS_MAX):
-                if op.state != _IN_FLIGHT:
-                    break
-                self._enter(0)
-                self._keep()
-            self._batch = batch
+        if not self._running or self._owner is not _this_thread():
+            return
+        for _ in range(TAKE_BACK_CALLS_MAX):
+            if op.state != _IN_FLIGHT:
+                return  # it was not with the kernel yet
+            self._ring.enter(0)
+            if self._ring.drop(op):
+                self._native_in_flight -= 1
+                self._leave_slot(op)
+                op.settle(-_ECANCELED)
+                if not op.absorb(-_ECANCELED):
+                    self._cancelled.append(op)
+                return
 
     def poll(self, timeout_ns: int, batch: Completions) -> int:
         """Submit what is queued, wait unless there is work left, and collect."""
@@ -334,7 +339,8 @@ class UringEngine(RingRequests):
             self._polled = ring.prepare_poll(_NEWS, self.poller.fileno())
         if ring.completed() or self._kept or not self._polled:
             timeout_ns = 0
-        if timeout_ns or ring.queued() or ring.pending():
+        enough = ring.completed() >= _ENTRIES_MAX
+        if timeout_ns or ring.queued() or (ring.pending() and not enough):
             self._enter(timeout_ns)
         return 0 if self._kept else self._collect()  # what was kept is older
 
@@ -377,7 +383,8 @@ class UringEngine(RingRequests):
         if result > 0:
             data = self._ring.received()
             self._batch_bytes += result
-            self._add(op, result, _MORE, data)
+            if not (op.cancelled and op.absorb(result)):
+                self._add(op, result, _MORE, data)
             if not self._ring.more:
                 self._end_receive(op)
             elif result == _BUFFER_BYTES:

@@ -285,6 +285,20 @@ static inline int noria_ring_has_bit(const struct noria_ring *ring, uint32_t *lo
     return 0;
 }
 
+/* Gives all completions of a request another tag. Whether its last one was among them. */
+static inline int noria_ring_retag(const struct noria_ring *ring, uint64_t data, uint64_t tag)
+{
+    uint32_t tail = noria_load(ring->cq_tail);
+    int ended = 0;
+    for (uint32_t at = *ring->cq_head; at != tail; at++) {
+        struct noria_cqe *completion = &ring->cqes[at & ring->cq_mask];
+        if (completion->user_data != data) continue;
+        completion->user_data = tag;
+        if (!(completion->flags & NORIA_CQE_MORE)) ended = 1;
+    }
+    return ended;
+}
+
 /* Whether the kernel keeps completions for which there was no room. */
 static inline int noria_ring_overflowed(const struct noria_ring *ring)
 {
@@ -315,6 +329,16 @@ static inline int noria_ring_call(struct noria_ring *ring, unsigned wanted, long
     noria_store(ring->sq_tail, ring->tail);
     result = syscall(NORIA_SYS_ENTER, ring->fd, submitted, wanted, flags, &argument,
                      sizeof argument);
+    return result < 0 ? -errno : (int)result;
+}
+
+/* Submits what is queued and leaves completions where they are. */
+static inline int noria_ring_submit(struct noria_ring *ring)
+{
+    uint32_t submitted = noria_ring_queued(ring);
+    long result;
+    noria_store(ring->sq_tail, ring->tail);
+    result = syscall(NORIA_SYS_ENTER, ring->fd, submitted, 0, 0, NULL, 0);
     return result < 0 ? -errno : (int)result;
 }
 

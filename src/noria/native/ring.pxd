@@ -52,10 +52,12 @@ cdef class Ring:
     cpdef bint prepare_cancel_all(self) noexcept
     cpdef unsigned int queued(self) noexcept
     cpdef unsigned int completed(self) noexcept
+    cpdef bint drop(self, object token) noexcept
     cpdef bint send_failed(self) noexcept
     cpdef bint overflowed(self) noexcept
     cpdef bint pending(self) noexcept
     cpdef int enter(self, long long timeout_ns) except? -1
+    cpdef int submit(self) except? -1
     cpdef bint take(self) except? -1
     cpdef object received(self)
     cdef void _return_buffer(self) noexcept

@@ -5,9 +5,10 @@ The ring is made with SINGLE_ISSUER and DEFER_TASKRUN, disabled: `enable` makes 
 its owner, and only that thread may submit or enter from then on. `close` may come from any thread.
 
 Every request carries a token, any Python object. But for sends, which are over when the submitting
-call returns, the ring holds a reference to it until the last completion of the request, so what the token keeps alive (the memory, the descriptor) lives as long
-as the kernel may touch it: a ring that is closed early, in a forked child or by the end of the
-interpreter, lets these references go nowhere rather than free lent memory.
+call returns, the ring holds a reference to it until the last completion of the request, so what the
+token keeps alive (the memory, the descriptor) lives as long as the kernel may touch it: a ring that
+is closed early, in a forked child or by the end of the interpreter, lets these references go
+nowhere rather than free lent memory.
 """
 
 from cpython.bytes cimport (
@@ -46,12 +47,14 @@ cdef extern from "noria/native/ring.h":
     unsigned int noria_ring_completed(const noria_ring *ring) noexcept
     bint noria_ring_has_bit(const noria_ring *ring, unsigned int *looked_at, uint64_t bit,
                             uint64_t least) noexcept
+    bint noria_ring_retag(const noria_ring *ring, uint64_t data, uint64_t tag) noexcept
     bint noria_ring_overflowed(const noria_ring *ring) noexcept
     bint noria_ring_pending(const noria_ring *ring) noexcept
     int noria_ring_create(noria_ring *ring, unsigned entries, unsigned completions) noexcept
     void noria_ring_unmap(noria_ring *ring) noexcept
     void noria_ring_empty(noria_ring *ring) noexcept
     noria_sqe *noria_ring_entry(noria_ring *ring) noexcept
+    int noria_ring_submit(noria_ring *ring) noexcept nogil
     int noria_ring_enter(noria_ring *ring, long long timeout_ns, long long slack_ns) noexcept nogil
     long noria_register(int fd, unsigned code, void *argument, unsigned count) noexcept
     void noria_store(unsigned int *place, unsigned int value) noexcept
@@ -71,7 +74,8 @@ cdef extern from *:
     #include <sys/socket.h>
     """
     enum:
-        POLLIN, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL, EINTR, EBUSY, EAGAIN, ETIME
+        POLLIN, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL
+        EINTR, EBUSY, EAGAIN, ETIME
     int close_fd "close"(int fd) noexcept
 
 cdef enum:
@@ -226,6 +230,13 @@ cdef class Ring:
         """Completions that can be taken."""
         return noria_ring_completed(&self._ring)
 
+    cpdef bint drop(self, object token) noexcept:
+        """Drop the completions of a request that are there; whether its last one was among them."""
+        if not noria_ring_retag(&self._ring, <uintptr_t><PyObject *>token, TAG_IGNORED):
+            return False
+        Py_DECREF(token)
+        return True
+
     cpdef bint send_failed(self) noexcept:
         """Whether a completion that came since this was asked last tells of a send."""
         return noria_ring_has_bit(&self._ring, &self._looked_at, BORROWED, TAGS_MAX)
@@ -270,6 +281,21 @@ cdef class Ring:
                         return 0
                 continue  # it was interrupted
             break
+        if result == -EBUSY or result == -EAGAIN:
+            return result
+        raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
+
+    cpdef int submit(self) except? -1:
+        """Submit what is queued, and let the kernel keep its completions for now.
+
+        Results and errors are those of `enter`.
+        """
+        cdef int result
+        self.calls += 1
+        with nogil:
+            result = noria_ring_submit(&self._ring)
+        if result >= 0 or result == -EINTR:
+            return 0
         if result == -EBUSY or result == -EAGAIN:
             return result
         raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
