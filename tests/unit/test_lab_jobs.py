@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -200,6 +201,27 @@ def test_micro(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tasks["contenders"][0]["rate_per_s"] > 1000
     assert late["contenders"][0]["timers"] == 20
     assert late["contenders"][0]["early"] == 0
+
+
+def test_any_loop_can_be_measured() -> None:
+    contender = "other=asyncio:SelectorEventLoop"
+    assert adapters.split(contender) == ("any", "asyncio:SelectorEventLoop")
+    assert adapters.missing(contender) is None
+    assert adapters.descriptors_max(contender) is None
+    adapter, option = adapters.load(contender)
+    loop = adapter.new_event_loop(option)
+    try:
+        assert type(loop) is asyncio.SelectorEventLoop
+        assert adapter.facts(loop)["loop"].endswith("SelectorEventLoop")
+    finally:
+        loop.close()
+    for absent in ("x=asyncio:no_such_factory", "x=no_such_module_at_all:loop"):
+        adapter, option = adapters.load(absent)
+        with pytest.raises(LabError, match="there is no"):
+            adapter.new_event_loop(option)
+    for word in ("any", "any:asyncio:SelectorEventLoop", "x=asyncio", "=asyncio:loop"):
+        with pytest.raises(LabError, match="unknown contender"):
+            adapters.split(word)
 
 
 def test_unknown_and_absent_contenders(monkeypatch: pytest.MonkeyPatch) -> None:

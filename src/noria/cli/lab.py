@@ -102,8 +102,8 @@ def _job(
         type=words,
         default=words(contenders),
         metavar="A,B",
-        help="who is measured: noria, noria:<engine>, asyncio, uvloop, c-epoll, c-uring "
-        "(default: noria)",
+        help="who is measured: noria, noria:<engine>, asyncio, uvloop, c-epoll, c-uring, or any "
+        "other loop as name=module:factory (default: noria)",
     )
     parser.add_argument(
         "--against",

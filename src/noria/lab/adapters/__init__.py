@@ -1,9 +1,10 @@
 """Contenders: who can be measured, one module each.
 
 A contender's word is a key of ADAPTERS, with an option behind a colon where it takes one
-(`noria:epoll-et`). An adapter of an event loop offers `new_event_loop(option)`; one without a loop
-offers `serve(listeners, stop_fd)`. Both offer `missing()`: why it cannot run here. An adapter whose
-loop watches a limited number of descriptors offers `descriptors_max(option)` as well.
+(`noria:epoll-et`); or `name=module:factory` for a loop that nobody here knows. An adapter of an
+event loop offers `new_event_loop(option)`; one without a loop offers `serve(listeners, stop_fd)`.
+Both offer `missing()`: why it cannot run here. An adapter whose loop watches a limited number of
+descriptors offers `descriptors_max(option)` as well.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ ADAPTERS: Final = {
     "noria": "noria.lab.adapters.noria_loop",
     "asyncio": "noria.lab.adapters.asyncio_loop",
     "uvloop": "noria.lab.adapters.uvloop_loop",
+    "any": "noria.lab.adapters.any_loop",
 }
 """Contenders with an event loop."""
 
@@ -60,11 +62,17 @@ def is_bare(contender: str) -> bool:
 
 def split(contender: str) -> tuple[str, str]:
     """Split a contender's word into adapter and option. Raises LabError for an unknown one."""
+    label, equals, target = contender.partition("=")
+    if equals and label and target.partition(":")[2]:
+        return "any", target
     name, _, option = contender.partition(":")
-    if name in ADAPTERS or (name in BARE and not option):
+    if (name in ADAPTERS and name != "any") or (name in BARE and not option):
         return name, option
-    known = ", ".join([*ADAPTERS, *BARE])
-    raise LabError(f"unknown contender {contender!r}; there are {known} (noria:<engine> as well)")
+    known = ", ".join([*(word for word in ADAPTERS if word != "any"), *BARE])
+    raise LabError(
+        f"unknown contender {contender!r}; there are {known} (noria:<engine> as well), "
+        "and any other loop as name=module:factory"
+    )
 
 
 def missing(contender: str) -> str | None:
