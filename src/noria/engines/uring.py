@@ -249,7 +249,7 @@ class UringEngine(RingRequests):
         ReadinessEngine.forget(self, fd)
 
     def _take_back(self, op: Operation) -> None:
-        """Cancel it and drop what it has brought, so that the number can be closed at once."""
+        """Cancel it and take its end out of turn, so that the number can be closed at once."""
         self.cancel(op)
         if not self._running or self._owner is not _this_thread():
             return
@@ -257,12 +257,14 @@ class UringEngine(RingRequests):
             if op.state != _IN_FLIGHT:
                 return  # it was not with the kernel yet
             self._ring.enter(0)
-            if self._ring.drop(op):
+            received = self._ring.take_all(op)
+            if received is not None:
                 self._native_in_flight -= 1
                 self._leave_slot(op)
                 op.settle(-_ECANCELED)
                 if not op.absorb(-_ECANCELED):
-                    self._cancelled.append(op)
+                    self._kept += [(op, len(data), _MORE, data) for data in received if data]
+                    self._kept.append((op, -_ECANCELED, 0, None))
                 return
 
     def poll(self, timeout_ns: int, batch: Completions) -> int:

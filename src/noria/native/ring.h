@@ -285,18 +285,15 @@ static inline int noria_ring_has_bit(const struct noria_ring *ring, uint32_t *lo
     return 0;
 }
 
-/* Gives all completions of a request another tag. Whether its last one was among them. */
-static inline int noria_ring_retag(const struct noria_ring *ring, uint64_t data, uint64_t tag)
+/* Whether the last completion of a request is there, not taken yet. */
+static inline int noria_ring_has_last(const struct noria_ring *ring, uint64_t data)
 {
     uint32_t tail = noria_load(ring->cq_tail);
-    int ended = 0;
     for (uint32_t at = *ring->cq_head; at != tail; at++) {
-        struct noria_cqe *completion = &ring->cqes[at & ring->cq_mask];
-        if (completion->user_data != data) continue;
-        completion->user_data = tag;
-        if (!(completion->flags & NORIA_CQE_MORE)) ended = 1;
+        const struct noria_cqe *completion = &ring->cqes[at & ring->cq_mask];
+        if (completion->user_data == data && !(completion->flags & NORIA_CQE_MORE)) return 1;
     }
-    return ended;
+    return 0;
 }
 
 /* Whether the kernel keeps completions for which there was no room. */

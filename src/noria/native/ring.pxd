@@ -52,7 +52,7 @@ cdef class Ring:
     cpdef bint prepare_cancel_all(self) noexcept
     cpdef unsigned int queued(self) noexcept
     cpdef unsigned int completed(self) noexcept
-    cpdef bint drop(self, object token) noexcept
+    cpdef list take_all(self, object token)
     cpdef bint send_failed(self) noexcept
     cpdef bint overflowed(self) noexcept
     cpdef bint pending(self) noexcept

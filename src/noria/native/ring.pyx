@@ -47,7 +47,7 @@ cdef extern from "noria/native/ring.h":
     unsigned int noria_ring_completed(const noria_ring *ring) noexcept
     bint noria_ring_has_bit(const noria_ring *ring, unsigned int *looked_at, uint64_t bit,
                             uint64_t least) noexcept
-    bint noria_ring_retag(const noria_ring *ring, uint64_t data, uint64_t tag) noexcept
+    bint noria_ring_has_last(const noria_ring *ring, uint64_t data) noexcept
     bint noria_ring_overflowed(const noria_ring *ring) noexcept
     bint noria_ring_pending(const noria_ring *ring) noexcept
     int noria_ring_create(noria_ring *ring, unsigned entries, unsigned completions) noexcept
@@ -230,12 +230,34 @@ cdef class Ring:
         """Completions that can be taken."""
         return noria_ring_completed(&self._ring)
 
-    cpdef bint drop(self, object token) noexcept:
-        """Drop the completions of a request that are there; whether its last one was among them."""
-        if not noria_ring_retag(&self._ring, <uintptr_t><PyObject *>token, TAG_IGNORED):
-            return False
+    cpdef list take_all(self, object token):
+        """Take all completions of a request out of turn, if its last one is among them.
+
+        Returns:
+            What they have received, a list of bytes; None if the request has not ended.
+        """
+        cdef uint64_t data = <uintptr_t><PyObject *>token
+        cdef unsigned int head = self._ring.cq_head[0]
+        cdef unsigned int count = noria_ring_completed(&self._ring)
+        cdef unsigned int index
+        cdef noria_cqe *entry
+        cdef list received = []
+        if not noria_ring_has_last(&self._ring, data):
+            return None
+        for index in range(count):
+            entry = &self._ring.cqes[(head + index) & self._ring.cq_mask]
+            if entry.user_data != data:
+                continue
+            if entry.flags & NORIA_CQE_BUFFER:
+                if self._buffer >= 0:
+                    self._return_buffer()
+                self._buffer = <int>(entry.flags >> NORIA_CQE_BUFFER_SHIFT)
+                self.result = max(entry.res, 0)
+                received.append(self.received())
+            entry.user_data = TAG_IGNORED  # it is taken in its turn, and tells nothing then
+            entry.flags = 0
         Py_DECREF(token)
-        return True
+        return received
 
     cpdef bint send_failed(self) noexcept:
         """Whether a completion that came since this was asked last tells of a send."""
