@@ -37,7 +37,6 @@ cdef class Ring:
     cpdef int fileno(self) noexcept
     cpdef unsigned int features(self) noexcept
     cpdef int enable(self) except? -1
-    cpdef int limit_workers(self, unsigned int bounded, unsigned int unbounded) except? -1
     cpdef int make_group(self, int number, unsigned int count, unsigned int size) except? -1
     cpdef unsigned int provide(self, unsigned int count) noexcept
     cpdef unsigned int buffer_size(self) noexcept

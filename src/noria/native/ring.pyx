@@ -42,7 +42,7 @@ cdef extern from "noria/native/ring.h":
         NORIA_SQE_BUFFER_SELECT, NORIA_SQE_CQE_SKIP_SUCCESS, NORIA_RECV_MULTISHOT
         NORIA_ACCEPT_MULTISHOT, NORIA_CANCEL_ALL, NORIA_CANCEL_FD, NORIA_CANCEL_ANY
         NORIA_CQE_BUFFER, NORIA_CQE_MORE, NORIA_CQE_BUFFER_SHIFT
-        NORIA_REGISTER_ENABLE_RINGS, NORIA_REGISTER_IOWQ_MAX_WORKERS
+        NORIA_REGISTER_ENABLE_RINGS
     unsigned int noria_ring_queued(const noria_ring *ring) noexcept
     unsigned int noria_ring_completed(const noria_ring *ring) noexcept
     bint noria_ring_has_bit(const noria_ring *ring, unsigned int *looked_at, uint64_t bit,
@@ -131,13 +131,6 @@ cdef class Ring:
         """Make the calling thread the owner; 0 or minus errno."""
         self._slack_ns = noria_slack_ns()
         return <int>noria_register(self._ring.fd, NORIA_REGISTER_ENABLE_RINGS, NULL, 0)
-
-    cpdef int limit_workers(self, unsigned int bounded, unsigned int unbounded) except? -1:
-        """Limit the kernel's worker threads for this ring; 0 or minus errno."""
-        cdef unsigned int counts[2]
-        counts[0] = bounded
-        counts[1] = unbounded
-        return <int>noria_register(self._ring.fd, NORIA_REGISTER_IOWQ_MAX_WORKERS, counts, 2)
 
     cpdef int make_group(self, int number, unsigned int count, unsigned int size) except? -1:
         """Register a group of `count` buffers (a power of two), none provided; 0 or -errno."""
