@@ -7,9 +7,23 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def on_signal() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Installs a handler of SIGUSR1 for the length of a test, as programs do without a loop."""
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def install(action: Callable[[], object]) -> None:
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: action())
+
+    yield install
+    signal.signal(signal.SIGUSR1, before)
 
 
 def wakeup() -> int:

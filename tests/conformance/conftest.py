@@ -11,11 +11,12 @@ from noria.engines.registry import ENGINES, engine_class
 from tests.driver import Driver, Owned
 from tests.ledger import Ledger, ledger
 from tests.loops import both, loop, reports, tcp_users, users
+from tests.signals import on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["both", "ledger", "loop", "reports", "tcp_users", "users"]
+__all__ = ["both", "ledger", "loop", "on_signal", "reports", "tcp_users", "users"]
 
 
 @pytest.fixture(params=list(ENGINES))

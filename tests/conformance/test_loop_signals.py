@@ -27,18 +27,6 @@ DEPTH = 30
 ROUNDS = 40
 
 
-@pytest.fixture
-def on_signal() -> Iterator[Install]:
-    """Installs a handler of SIGUSR1 for the length of a test, as programs do without a loop."""
-    before = signal.getsignal(signal.SIGUSR1)
-
-    def install(action: Callable[[], object]) -> None:
-        signal.signal(signal.SIGUSR1, lambda _number, _frame: action())
-
-    yield install
-    signal.signal(signal.SIGUSR1, before)
-
-
 @contextlib.contextmanager
 def hail(seconds: float) -> Iterator[None]:
     """Send SIGUSR1 to the main thread again and again."""

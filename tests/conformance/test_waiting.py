@@ -26,18 +26,6 @@ LONG_SECONDS = 30.0
 SOON_SECONDS = 5.0
 
 
-@pytest.fixture
-def on_signal() -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Installs a SIGUSR1 handler for the length of a test."""
-    before = signal.getsignal(signal.SIGUSR1)
-
-    def install(action: Callable[[], object]) -> None:
-        signal.signal(signal.SIGUSR1, lambda _number, _frame: action())
-
-    yield install
-    signal.signal(signal.SIGUSR1, before)
-
-
 @contextlib.contextmanager
 def signals(seconds: float, count: int = 1) -> Iterator[None]:
     """Send signals to the main thread, as a terminal would, from a thread."""

@@ -5,7 +5,6 @@ from noria.engines.readiness cimport ReadinessEngine
 from noria.native cimport ring as native_ring
 
 cdef int _SEND
-cdef int _EAGAIN
 cdef unsigned int _ENTRIES_MAX
 
 
@@ -13,6 +12,7 @@ cdef class RingRequests(ReadinessEngine):
     cdef public native_ring.Ring _ring
     cdef bint _running
     cdef list _queued
+    cdef list _parked
     cdef list _uncancelled
     cdef list _handed
     cdef list _sent

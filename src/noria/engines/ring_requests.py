@@ -9,7 +9,6 @@ are kept for the next one.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 # Names for the compiler, typed in the .pxd.
 _SEND = codes.SEND
-_EAGAIN = errno.EAGAIN
 _ENTRIES_MAX = COMPLETIONS_PER_POLL_MAX
 
 
@@ -42,6 +40,7 @@ class RingRequests(ReadinessEngine):
         self._ring = ring
         self._running = False
         self._queued: list[Operation] = []
+        self._parked: list[Operation] = []
         self._uncancelled: list[Operation] = []
         self._handed: list[Operation | None] = []
         self._sent: list[tuple[int, list[Operation | None]]] = []
@@ -57,8 +56,9 @@ class RingRequests(ReadinessEngine):
     # -- to the ring ------------------------------------------------------------------------
 
     def _queue(self, op: Operation) -> None:
+        """Have it handed over by the next poll; while parked, by the first one of the next run."""
         op.amendable = True
-        self._queued.append(op)
+        (self._queued if self._running else self._parked).append(op)
 
     def _flush(self) -> None:
         """Fill the submission queue with what is queued, calling the kernel whenever it is full."""

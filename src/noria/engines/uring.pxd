@@ -32,7 +32,6 @@ cdef class UringEngine(RingRequests):
     cdef object _owner
     cdef bint _polled
     cdef list _returning
-    cdef list _parked
     cdef long long _provided
     cdef public long long retried
 

@@ -95,7 +95,6 @@ class UringEngine(RingRequests):
         self._owner: Any = None
         self._polled = False
         self._returning: list[Operation] = []
-        self._parked: list[Operation] = []
         self._provided = RING_BUFFERS_MIN
         self.retried = 0
         RingRequests.__init__(self, make_ring())
@@ -198,8 +197,7 @@ class UringEngine(RingRequests):
     def defer(self, op: Operation) -> None:
         """Take a send for the next poll."""
         op.begin(_NATIVE)
-        op.amendable = True
-        self._queued.append(op)
+        self._queue(op)
 
     def withdraw(self, op: Operation) -> None:
         """Take a deferred send back."""
@@ -274,15 +272,15 @@ class UringEngine(RingRequests):
         if not self._running:
             self.resume()
         self._batch = batch
-        if self._kept:
-            self._deliver_kept()
-        if self._returning:
-            self._return_small()
-        if self._queued or self._uncancelled:
-            self._flush()
-        if self._cursor < self._round_end and self._ring.queued():
-            self._enter(0)  # this poll serves what is known, and writes do not wait for that
         try:
+            if self._kept:
+                self._deliver_kept()
+            if self._returning:
+                self._return_small()
+            if self._queued or self._uncancelled:
+                self._flush()
+            if self._cursor < self._round_end and self._ring.queued():
+                self._enter(0)  # this poll serves what is known, and writes do not wait for that
             return ReadinessEngine.poll(self, timeout_ns, batch)
         finally:
             self._batch = None
@@ -436,13 +434,12 @@ class UringEngine(RingRequests):
     def _again(self, op: Operation) -> None:
         """Submit it once more at the next poll, or when the engine is resumed."""
         self.retried += 1
-        op.amendable = True
-        (self._queued if self._running else self._parked).append(op)
+        self._queue(op)
 
     # -- large messages: by readiness ---------------------------------------------------------
 
     def _begin_readiness(self, op: Operation) -> None:
-        """Let the rest of a receive or accept go by readiness."""
+        """Let the rest of a receive go by readiness."""
         slot = self._slot_of(op)
         slot.native = None
         slot.leaving = False

@@ -376,10 +376,9 @@ class SendingTransport(Connection):
         Raises:
             ValueError: not high >= low >= 0.
         """
-        if self._flow is None:
-            self._flow = WriteFlow()
-        self._flow.set_limits(high, low)
-        self._maybe_pause_protocol(self._flow)
+        flow = self._make_flow()
+        flow.set_limits(high, low)
+        self._maybe_pause_protocol(flow)
 
     def _maybe_pause_protocol(self, flow: WriteFlow) -> None:
         if flow.size <= flow.high or flow.paused:
