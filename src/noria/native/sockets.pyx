@@ -323,11 +323,11 @@ cpdef object address_of(object raw):
     if length < <Py_ssize_t>sizeof(unsigned short):
         return ""  # an unnamed Unix socket on systems that report length 0
     family = (<const sockaddr_storage *>memory).ss_family
-    if family == AF_INET:
+    if family == AF_INET and length >= <Py_ssize_t>IPV4_BYTES:
         four = <const sockaddr_in *>memory
         inet_ntop(AF_INET, &four.sin_addr, text, sizeof(text))
         return (<bytes>text).decode("ascii"), <int>ntohs(four.sin_port)
-    if family == AF_INET6:
+    if family == AF_INET6 and length >= <Py_ssize_t>sizeof(sockaddr_in6):
         six = <const sockaddr_in6 *>memory
         inet_ntop(AF_INET6, &six.sin6_addr, text, sizeof(text))
         host = (<bytes>text).decode("ascii")
