@@ -80,18 +80,18 @@ def test_the_best_available_one_is_taken(name: str | None) -> None:
 
 
 def test_the_reason_tells_what_was_passed_over(remove: Callable[..., None]) -> None:
-    remove("epoll", "kqueue", "poll")
+    remove("uring", "epoll", "kqueue", "poll")
     choice = choose()
     assert choice.name == "select"
     assert choice.reason == (
-        "best available: select works everywhere; epoll: no epoll in this test; "
-        "kqueue: no kqueue in this test; poll: no poll in this test"
+        "best available: select works everywhere; uring: no uring in this test; "
+        "epoll: no epoll in this test; kqueue: no kqueue in this test; poll: no poll in this test"
     )
 
 
 def test_no_engine_at_all(remove: Callable[..., None]) -> None:
     remove(*ENGINES)
-    with pytest.raises(EngineUnavailableError, match="no engine can run here: epoll: no epoll"):
+    with pytest.raises(EngineUnavailableError, match="no engine can run here: uring: no uring"):
         choose()
 
 

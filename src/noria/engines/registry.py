@@ -26,8 +26,8 @@ ENGINES: Final[dict[str, tuple[str, str]]] = {
     "epoll-et": ("noria.engines.epoll", "EpollEdgeEngine"),
 }
 
-AUTOMATIC: Final = ("epoll", "kqueue", "poll", "select")
-"""Order in which `auto` tries; the others have to be asked for by name."""
+AUTOMATIC: Final = ("uring", "epoll", "kqueue", "poll", "select")
+"""Order in which `auto` tries, best first; the others have to be asked for by name."""
 
 VARIABLE: Final = "NORIA_ENGINE"
 """Environment variable that names the engine when the program does not."""

@@ -77,6 +77,7 @@ cdef extern from *:
         POLLIN, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL
         EINTR, EBUSY, EAGAIN, ETIME
     int close_fd "close"(int fd) noexcept
+    int getpid() noexcept
 
 cdef enum:
     TAGS_MAX = 16  # user data below this is a tag: no object lies there
@@ -106,7 +107,7 @@ cdef class Ring:
     def __cinit__(self, unsigned int entries, unsigned int completions):
         cdef int failure
         self._buffer = -1
-        self._pid = os.getpid()
+        self._pid = getpid()
         failure = noria_ring_create(&self._ring, entries, completions)
         if failure < 0:
             raise OSError(-failure, f"io_uring_setup: {os.strerror(-failure)}")
@@ -115,7 +116,7 @@ cdef class Ring:
         # A copy of the object in a forked child has nothing mapped: see MADV_DONTFORK in ring.h.
         if self._ring.fd >= 0:
             close_fd(self._ring.fd)
-            if self._pid == os.getpid():
+            if self._pid == getpid():
                 noria_ring_unmap(&self._ring)
                 noria_group_unmap(&self._group)
 
