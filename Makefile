@@ -95,6 +95,20 @@ test-windows: ## the portable tests on the Windows CPython, under Wine
 	esac; \
 	exit $$status
 
+# The verdict is in build/reports/cross.txt too. Where the compiler cannot be installed, this fails.
+.PHONY: cross
+cross: $(VENV)/.dev ## compile everything native for aarch64; nothing of it is run
+	@mkdir -p $(REPORTS); rm -f $(REPORTS)/cross.txt; \
+	$(MAKE) $(VENV)/.cross || echo "cross: pip cannot install the compiler; see above"; \
+	status=0; $(RUN) scripts/cross.py $(BUILD)-aarch64 || status=$$?; \
+	case $$status in \
+		0) verdict="compiled for aarch64, not run" ;; \
+		77) verdict="NOT DONE, this cannot be done here (status 77); the lines above say why" ;; \
+		*) verdict="FAILED (status $$status)" ;; \
+	esac; \
+	echo "cross: $$verdict" | tee $(REPORTS)/cross.txt; \
+	exit $$status
+
 .PHONY: lint
 lint: $(VENV)/.lint $(VENV)/.dev ## ruff, mypy --strict, cython-lint, codespell
 	$(RUN) -m ruff check .
@@ -160,6 +174,9 @@ TWINS = $(wildcard $(patsubst %.pyi,%.py,$(wildcard src/noria/*/*.pyi)))
 
 $(VENV)/.dev: pyproject.toml
 	$(call environment,dev)
+
+$(VENV)/.cross: pyproject.toml
+	$(call environment,cross)
 
 $(VENV)/.lint: pyproject.toml
 	$(call environment,lint)
