@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import mmap
 import os
 import signal
@@ -15,6 +16,8 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from noria.lab.measure import open_descriptors
 
 if sys.platform != "linux":
     pytest.skip("the load generator needs epoll", allow_module_level=True)
@@ -67,6 +70,34 @@ def python_server(serve: Callable[[socket.socket], None]) -> Iterator[list[Any]]
     try:
         yield [listener.getsockname()]
     finally:
+        thread.join(10)
+        listener.close()
+    assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def one_by_one(serve: Callable[[socket.socket, str], None]) -> Iterator[list[Any]]:
+    """Connections served one after the other, each with the address it comes from."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def run() -> None:
+        while True:
+            connection, (host, _) = listener.accept()
+            with connection:
+                if ended.is_set():
+                    return
+                connection.settimeout(10)
+                with contextlib.suppress(OSError):
+                    serve(connection, host)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield [listener.getsockname()]
+    finally:
+        ended.set()
+        socket.create_connection(listener.getsockname()).close()
         thread.join(10)
         listener.close()
     assert not thread.is_alive()
@@ -138,6 +169,111 @@ def test_unix_sockets(tmp_path: Path) -> None:
         opened = client.connect(300, parallel=300)
         assert (opened["connections"], opened["failures"]) == (300, {})
         assert client.disconnect()["connections"] == 300
+        client.close()
+
+
+@pytest.mark.parametrize("half_close", [False, True])
+@pytest.mark.parametrize("size", [1, 1024, 300_001])
+def test_connections_come_and_go(size: int, half_close: bool) -> None:
+    open_before = open_descriptors(os.getpid())
+    with native_server() as targets:
+        client = _client.Client(targets, 7, size_max=size)
+        done = client.churn(0.05, size=size, sources=2, half_close=half_close)
+        assert done["connections"] > 14, "each place was used several times"
+        assert done["requests"] == done["samples_seen"] == done["connections"]
+        assert done["bytes"] == size * done["connections"]
+        assert (done["failures"], done["alive"], done["sleeps"]) == ({}, 0, 0)
+        assert client.progress()[1] == done["connections"]
+        assert client.connect(7, size=1)["connections"] == 7, "the places are free again"
+        client.close()
+    assert open_descriptors(os.getpid()) == open_before
+
+
+def test_connections_come_from_many_addresses_and_say_new_things() -> None:
+    """What an earlier connection said must not pass for the answer to a later one."""
+    seen: list[tuple[str, bytes, bytes]] = []
+
+    def echo(connection: socket.socket, host: str) -> None:
+        request = take(connection, 64)
+        connection.sendall(request)
+        seen.append((host, request, connection.recv(1)))
+
+    with one_by_one(echo) as targets:
+        client = _client.Client(targets, 1)
+        done = client.churn(0.1, sources=3)
+        client.close()
+    assert done["connections"] == len(seen) > 6
+    hosts = [host for host, _, _ in seen]
+    assert hosts == [f"127.1.0.{1 + number % 3}" for number in range(len(seen))]
+    assert all(one[1] != other[1] for one, other in itertools.pairwise(seen))
+    assert {end for _, _, end in seen} == {b""}, "an orderly end, no reset"
+
+
+@pytest.mark.parametrize(("half_close", "through"), [(False, 1), (True, 0)])
+def test_only_a_half_closing_client_awaits_the_end_of_the_server(
+    half_close: bool, through: int
+) -> None:
+    release = threading.Event()
+
+    def stay(connection: socket.socket, _: str) -> None:
+        connection.sendall(take(connection, 64))
+        release.wait(10)
+
+    with one_by_one(stay) as targets:
+        client = _client.Client(targets, 1)
+        done = client.churn(0.05, drain_s=0.1, half_close=half_close)
+        release.set()
+        client.close()
+    # Whoever does not wait comes back, and waits for the answer then.
+    assert (done["connections"], done["failures"]) == (through, {_client.FAILURE_TIMEOUT: 1})
+
+
+def test_whoever_fails_in_a_churn_is_counted_and_begins_anew() -> None:
+    count = 0
+
+    def sometimes(connection: socket.socket, _: str) -> None:
+        nonlocal count
+        count += 1
+        request = take(connection, 64)
+        if count == 2:
+            return
+        connection.sendall(bytes(64) if count == 3 else request + b"!" * (count == 4))
+        connection.recv(1)
+
+    with one_by_one(sometimes) as targets:
+        client = _client.Client(targets, 1)
+        done = client.churn(0.2)
+        client.close()
+    assert done["failures"] == {
+        _client.FAILURE_EOF: 1,
+        _client.FAILURE_MISMATCH: 1,
+        _client.FAILURE_SURPLUS: 1,
+    }
+    assert done["connections"] == count - 3 > 3
+
+
+def test_a_churn_without_a_server_fails_all_the_time_and_leaves_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        target = probe.getsockname()
+    client = _client.Client([target], 3)
+    open_before = open_descriptors(os.getpid())
+    done = client.churn(0.02, sources=5)
+    assert open_descriptors(os.getpid()) == open_before
+    assert done["failures"].keys() == {errno.ECONNREFUSED}
+    assert done["failures"][errno.ECONNREFUSED] > 3
+    assert (done["connections"], done["requests"], done["samples_ns"]) == (0, 0, b"")
+    client.close()
+
+
+def test_a_churn_over_unix_sockets_and_none_beside_open_connections(tmp_path: Path) -> None:
+    with native_server(str(tmp_path / "s")) as targets:
+        client = _client.Client(targets, 300)
+        done = client.churn(0.05)
+        assert done["connections"] > 300
+        assert done["failures"] == {}
+        client.connect(1)
+        with pytest.raises(RuntimeError, match="disconnect first"):
+            client.churn(0.05)
         client.close()
 
 
@@ -371,4 +507,7 @@ def test_wrong_arguments_of_phases() -> None:
             client.echo(seconds)
     with pytest.raises(ValueError, match="count"):
         client.connect(3)
+    for keywords in ({"parallel": 3}, {"size": 101}, {"sources": -1}, {"sources": 65_001}):
+        with pytest.raises(ValueError, match="not in"):
+            client.churn(0.1, **keywords)
     client.close()

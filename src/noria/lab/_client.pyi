@@ -14,10 +14,11 @@ class Client:
     """Non-blocking connections that send requests, await their echoes and check every byte.
 
     A phase runs without the GIL and busy-polls; only `idle` may sleep. Each phase returns a dict:
-    `elapsed_ns`, `connections` (answered, taking part, held, or ended: see the phase), `requests`,
-    `bytes`, `polls`, `empty_polls`, `retries`, `sleeps`, `preemptions`, `worst_ns`, `samples_seen`,
-    `alive`, `samples_ns` (bytes of native uint32), `failures` (errno or FAILURE_* to count) and
-    `mismatch` (None, or connection, request, offset, expected and received byte of the first one).
+    `elapsed_ns`, `connections` (answered, taking part, held, ended, through: see the phase),
+    `requests`, `bytes`, `polls`, `empty_polls`, `retries`, `sleeps`, `preemptions`, `worst_ns`,
+    `samples_seen`, `alive`, `samples_ns` (bytes of native uint32), `failures` (errno or FAILURE_*
+    to count) and `mismatch` (None, or connection, request, offset, expected and received byte of
+    the first one).
     """
 
     def __init__(
@@ -58,6 +59,25 @@ class Client:
 
         Ends after `seconds`, or when each connection had `requests_max` answers (0: no limit), and
         always awaits the answers outstanding. `ramp` connections start per turn (0: all at once).
+        """
+
+    def churn(
+        self,
+        seconds: float,
+        *,
+        parallel: int = ...,
+        size: int = 64,
+        sources: int = 0,
+        half_close: bool = False,
+        drain_s: float = 10.0,
+    ) -> dict[str, Any]:
+        """Connect, await one echo, close, and begin anew, `parallel` at a time; samples: all that.
+
+        `connections` counts those that came through. With `half_close` each one half-closes after
+        its echo and awaits the server's end as well. They come from `sources` addresses in turn,
+        127.1.0.1 and those after it, if the target is one of IPv4 (0: from the kernel's choice).
+        Ends after `seconds` and awaits the answers outstanding. Raises RuntimeError if connections
+        are open.
         """
 
     def idle(self, seconds: float) -> dict[str, Any]:

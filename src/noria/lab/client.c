@@ -27,6 +27,7 @@ enum {
 };
 
 #define INTERRUPT_NS 100000000ull
+#define SOURCE_FIRST 0x7f010001u /* 127.1.0.1: no server of the lab listens there */
 
 uint64_t lab_now_ns(void)
 {
@@ -97,14 +98,32 @@ static void connection_send(struct lab_client *client, struct lab_connection *co
     }
 }
 
+/* Half-closes; the end of the other half is awaited. */
+static void connection_end(struct lab_client *client, struct lab_connection *connection)
+{
+    connection->active = 1;
+    connection->state = CLOSING;
+    connection_settle(client, connection);
+    if (shutdown(connection->fd, SHUT_WR) < 0)
+        connection_fail(client, connection, errno);
+}
+
+/* A connection is closed as it should be. The sample of a churn is the connection's whole life. */
+static void connection_through(struct lab_client *client, struct lab_connection *connection)
+{
+    uint64_t start_ns = connection->connect_ns;
+    connection_close(client, connection);
+    client->result.connections++;
+    if (client->phase == PHASE_CHURN)
+        record_sample(client, lab_now_ns() - start_ns);
+}
+
 static void connection_eof(struct lab_client *client, struct lab_connection *connection)
 {
-    if (connection->state != CLOSING) {
+    if (connection->state == CLOSING)
+        connection_through(client, connection);
+    else
         connection_fail(client, connection, FAILURE_EOF);
-        return;
-    }
-    client->result.connections++;
-    connection_close(client, connection);
 }
 
 static void connection_receive(struct lab_client *client, struct lab_connection *connection,
@@ -129,11 +148,33 @@ static void connection_receive(struct lab_client *client, struct lab_connection 
             connection_fail(client, connection, failure);
             return;
         }
+        if (client->phase == PHASE_CHURN && connection->answered) {
+            if (client->half_close)
+                connection_end(client, connection);
+            else
+                connection_through(client, connection);
+            if (connection->state == CLOSED)
+                return;
+        }
         /* Edge-triggered: after a short read new bytes make a new edge. A FIN that came along with
          * the bytes does not, so EPOLLRDHUP reads to the end. */
         if (count < HOT_BYTES && !to_the_end)
             break;
     }
+}
+
+/* Has a socket connect from the address whose turn it is. Its port is left to connect(), which may
+ * take one again for another target, or from TIME_WAIT; bind() may not. 0, or an errno. */
+static int source_bind(struct lab_client *client, int fd)
+{
+    struct sockaddr_in source = {.sin_family = AF_INET};
+    int one = 1;
+    source.sin_addr.s_addr = htonl(SOURCE_FIRST + (uint32_t)client->source_next);
+    client->source_next = (client->source_next + 1) % client->sources;
+    if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) < 0
+        || bind(fd, (const struct sockaddr *)&source, sizeof(source)) < 0)
+        return errno;
+    return 0;
 }
 
 /* Starts one connect. The clock of the first answer starts with the first try. */
@@ -143,19 +184,29 @@ static void connection_open(struct lab_client *client, struct lab_connection *co
     const struct lab_target *target = &client->targets[index % client->target_count];
     int one = 1;
     if (connection->state == CLOSED) {
+        uint64_t earlier = connection->earlier + connection->sent + connection->sending;
         memset(connection, 0, sizeof(*connection));
+        connection->earlier = earlier;
         connection->fd = socket(target->address.ss_family,
                                 SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (connection->fd < 0) {
             count_failure(client, errno);
             return;
         }
+        connection->state = CONNECTING;
         connection->active = 1;
         connection->unanswered = 1;
         connection->connect_ns = lab_now_ns();
         client->progress[PROGRESS_ALIVE]++;
         if (target->address.ss_family != AF_UNIX)
             setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        int error = 0;
+        if (client->sources && target->address.ss_family == AF_INET)
+            error = source_bind(client, connection->fd);
+        if (error) {
+            connection_fail(client, connection, error);
+            return;
+        }
     }
     connection->state = CONNECTING;
     connection_settle(client, connection);
@@ -243,6 +294,7 @@ static uint64_t phase_enter(struct lab_client *client, int phase)
     client->busy = 0;
     client->requests_max = 0;
     client->depth = 1;
+    client->sources = 0;
     for (size_t i = 0; i < client->connection_count; i++) {
         client->connections[i].active = 0;
         client->connections[i].busy = 0;
@@ -355,6 +407,36 @@ void lab_client_echo(struct lab_client *client, const struct lab_echo *echo)
     phase_leave(client, start_ns);
 }
 
+/* Connections come and go until the time is over: connect, one request, its echo, close. Whoever
+ * failed begins anew in the next turn like the others. */
+void lab_client_churn(struct lab_client *client, const struct lab_churn *churn)
+{
+    uint64_t start_ns = phase_enter(client, PHASE_CHURN);
+    uint64_t asked_ns = start_ns;
+    uint64_t stop_ns = start_ns + churn->duration_ns;
+    client->size = churn->size;
+    client->requests_max = 1;
+    client->sources = churn->sources;
+    client->source_next = 0;
+    client->half_close = churn->half_close;
+    for (;;) {
+        uint64_t now_ns = lab_now_ns();
+        for (size_t i = 0; i < churn->parallel; i++) {
+            struct lab_connection *connection = &client->connections[i];
+            if ((connection->state == CLOSED && now_ns < stop_ns) || connection->state == PUT_OFF)
+                connection_open(client, connection);
+        }
+        poll_once(client, 0);
+        if (client->busy == 0 && now_ns >= stop_ns)
+            break;
+        if (phase_over(client, now_ns, stop_ns + churn->drain_ns, &asked_ns)) {
+            phase_give_up(client);
+            break;
+        }
+    }
+    phase_leave(client, start_ns);
+}
+
 void lab_client_idle(struct lab_client *client, uint64_t duration_ns)
 {
     uint64_t start_ns = phase_enter(client, PHASE_IDLE);
@@ -373,13 +455,8 @@ void lab_client_disconnect(struct lab_client *client, uint64_t timeout_ns)
     for (;;) {
         for (int i = 0; i < STARTS_PER_TURN && next < client->connection_count; i++, next++) {
             struct lab_connection *connection = &client->connections[next];
-            if (connection->state != READY)
-                continue;
-            connection->active = 1;
-            connection->state = CLOSING;
-            connection_settle(client, connection);
-            if (shutdown(connection->fd, SHUT_WR) < 0)
-                connection_fail(client, connection, errno);
+            if (connection->state == READY)
+                connection_end(client, connection);
         }
         poll_once(client, 0);
         if (client->busy == 0 && next == client->connection_count)

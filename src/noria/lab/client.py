@@ -1,7 +1,7 @@
 """The load generator's process: JSON commands on stdin, one JSON line for each on stdout.
 
     {"op": "open", "name": "a", "targets": [["127.0.0.1", 8000]], "connections": 50}
-    {"op": "connect" | "echo" | "idle" | "disconnect" | "close", "name": "a", ...}
+    {"op": "connect" | "echo" | "churn" | "idle" | "disconnect" | "close", "name": "a", ...}
 
 Further keys of a command are the arguments of that method of `_client.Client`. The answer is
 `{"ok": true, "result": {...}}`, where samples have become percentiles and failures have names, or
@@ -20,7 +20,7 @@ from typing import Any
 from noria.lab.errors import LabError, exit_code
 from noria.lab.measure import percentiles_ns, pin
 
-PHASES = frozenset({"connect", "echo", "idle", "disconnect"})
+PHASES = frozenset({"connect", "echo", "churn", "idle", "disconnect"})
 
 
 def load_native() -> Any:

@@ -22,10 +22,11 @@ static uint64_t random_next(uint64_t *state)
 }
 
 /* The bytes of one request: a stretch of the random table whose start depends on connection,
- * request and seed. */
+ * request and seed. Earlier connections count, or else their echoes would pass for this one's. */
 static const uint8_t *request_bytes(const struct lab_client *client, size_t index, uint64_t request)
 {
-    uint64_t start = (uint64_t)index * 0x9e37u + request * 0x2545u + client->seed;
+    uint64_t number = client->connections[index].earlier + request;
+    uint64_t start = (uint64_t)index * 0x9e37u + number * 0x2545u + client->seed;
     start ^= start >> 17;
     return client->table + (start % TABLE_STARTS) * ALIGNMENT;
 }
@@ -98,7 +99,7 @@ static int answer_check(struct lab_client *client, struct lab_connection *connec
     uint64_t now_ns = lab_now_ns();
     client->result.bytes += count;
     client->progress[PROGRESS_BYTES] += count;
-    if (connection->unanswered) {
+    if (connection->unanswered && client->phase != PHASE_CHURN) {
         connection->unanswered = 0;
         record_sample(client, now_ns - connection->connect_ns);
     }

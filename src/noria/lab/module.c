@@ -29,6 +29,7 @@
 #define CONNECTIONS_MAX 1000000
 #define SAMPLES_MAX (1 << 24)
 #define LISTENERS_MAX 256
+#define SOURCES_MAX 65000 /* what follows 127.1.0.1 without leaving 127.1.0.0/16 */
 
 typedef struct {
     PyObject_HEAD
@@ -303,6 +304,39 @@ static PyObject *client_echo(PyObject *object, PyObject *arguments, PyObject *ke
     return phase_end(self);
 }
 
+static PyObject *client_churn(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"seconds", "parallel", "size", "sources",
+                            "half_close", "drain_s", NULL};
+    ClientObject *self = (ClientObject *)object;
+    Py_ssize_t all = (Py_ssize_t)self->client.connection_count;
+    Py_ssize_t parallel = all, size = 64, sources = 0;
+    int half_close = 0;
+    double seconds, drain_s = 10.0;
+    struct lab_churn churn;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "d|$nnnpd", names, &seconds, &parallel,
+                                     &size, &sources, &half_close, &drain_s))
+        return NULL;
+    if (check_range("parallel", parallel, 0, all) < 0
+        || check_range("size", size, 1, (Py_ssize_t)self->client.size_max) < 0
+        || check_range("sources", sources, 0, SOURCES_MAX) < 0
+        || check_seconds("seconds", seconds, &churn.duration_ns) < 0
+        || check_seconds("drain_s", drain_s, &churn.drain_ns) < 0)
+        return NULL;
+    if (lab_client_alive(&self->client)) {
+        PyErr_SetString(PyExc_RuntimeError, "a churn opens its connections; disconnect first");
+        return NULL;
+    }
+    if (phase_begin(self) < 0)
+        return NULL;
+    churn.parallel = (size_t)parallel;
+    churn.size = (size_t)size;
+    churn.sources = (size_t)sources;
+    churn.half_close = half_close;
+    lab_client_churn(&self->client, &churn);
+    return phase_end(self);
+}
+
 static PyObject *client_idle(PyObject *object, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"seconds", NULL};
@@ -363,6 +397,7 @@ static PyObject *client_progress(PyObject *object, PyObject *Py_UNUSED(ignored))
 static PyMethodDef client_methods[] = {
     PHASE(connect),
     PHASE(echo),
+    PHASE(churn),
     PHASE(idle),
     PHASE(disconnect),
     {"close", client_close, METH_NOARGS, NULL},

@@ -28,7 +28,7 @@ enum {
     PROGRESS_WORDS = 8
 };
 
-enum { PHASE_NONE, PHASE_CONNECT, PHASE_ECHO, PHASE_IDLE, PHASE_DISCONNECT };
+enum { PHASE_NONE, PHASE_CONNECT, PHASE_ECHO, PHASE_IDLE, PHASE_DISCONNECT, PHASE_CHURN };
 
 struct lab_target {
     struct sockaddr_storage address;
@@ -48,6 +48,7 @@ struct lab_connection {
     uint64_t answered;     /* requests wholly answered, since connect() */
     uint64_t issued;       /* requests begun in the running phase */
     uint64_t connect_ns;   /* when connect() was first called */
+    uint64_t earlier;      /* requests that were sent from this place before connect() */
 };
 
 struct lab_mismatch {
@@ -61,7 +62,7 @@ struct lab_mismatch {
 /* What one phase did; times are nanoseconds of CLOCK_MONOTONIC. */
 struct lab_result {
     uint64_t elapsed_ns;
-    uint64_t connections; /* connected, active, held or properly ended: see the phase */
+    uint64_t connections; /* connected, active, held, ended or through: see the phase */
     uint64_t requests;    /* answered, every byte checked */
     uint64_t bytes;       /* received and checked */
     uint64_t polls;
@@ -104,6 +105,9 @@ struct lab_client {
     size_t depth;
     uint64_t requests_max; /* per connection, 0: no limit */
     size_t busy;           /* connections that owe an answer, or a connect */
+    size_t sources;        /* addresses to connect from in turn, 0: the kernel's choice */
+    size_t source_next;    /* whose turn it is */
+    int half_close;        /* of a churn */
     struct lab_result result;
     struct lab_mismatch mismatch;
 };
@@ -119,6 +123,15 @@ struct lab_echo {
     size_t ramp;           /* connections started per turn, 0: all at once */
 };
 
+struct lab_churn {
+    uint64_t duration_ns;
+    uint64_t drain_ns;
+    size_t parallel;       /* connections at a time */
+    size_t size;
+    size_t sources;
+    int half_close;        /* await the server's end of each connection before closing it */
+};
+
 uint64_t lab_now_ns(void);
 int lab_client_init(struct lab_client *client);
 void lab_client_clear(struct lab_client *client);
@@ -126,6 +139,7 @@ size_t lab_client_alive(const struct lab_client *client);
 void lab_client_connect(struct lab_client *client, size_t count, size_t parallel, size_t size,
                         uint64_t timeout_ns);
 void lab_client_echo(struct lab_client *client, const struct lab_echo *echo);
+void lab_client_churn(struct lab_client *client, const struct lab_churn *churn);
 void lab_client_idle(struct lab_client *client, uint64_t duration_ns);
 void lab_client_disconnect(struct lab_client *client, uint64_t timeout_ns);
 void lab_client_abort(struct lab_client *client);
