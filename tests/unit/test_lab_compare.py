@@ -10,6 +10,7 @@ from noria.lab.compare import (
     TWIN,
     Round,
     compare_figures,
+    compare_rates,
     cycle_orders,
     noise_floor,
     pair_up,
@@ -80,6 +81,20 @@ def test_comparisons_begin_with_the_contender_itself() -> None:
     assert all(row["pairs"] == 2 for row in rows)
     assert rows[1]["ratio"] == 0.5
     assert rows[1]["noise_floor"] == rows[0]["noise_floor"] > 0
+
+
+def test_rates_are_compared_pair_by_pair_and_more_is_better() -> None:
+    rounds = {
+        "a": [made_round(1200, 4.0), made_round(2300, 4.0)],
+        "a" + TWIN: [made_round(1200, 4.0), made_round(2300, 4.0)],
+        "b": [made_round(1000, 1.0), made_round(2000, 1.0)],
+        "dead": [made_round(0, 0.0, failures={"ECONNREFUSED": 9})] * 2,
+    }
+    itself, slower, dead = compare_rates(rounds, ["a"], ["b", "dead"])
+    assert (itself["ratio"], itself["noise_floor"]) == (1.0, FLOOR_MIN)
+    assert slower["ratio"] == pytest.approx((1.2 + 1.15) / 2)
+    assert (slower["pairs"], slower["winner"]) == (2, "a")
+    assert (dead["winner"], dead["ratio"] > 1e6) == ("a", True)
 
 
 def test_a_summary_is_made_of_medians_and_splits_by_the_sum_of_ticks() -> None:

@@ -20,9 +20,10 @@ pytest.importorskip("noria.lab._client", reason="not built")
 
 from noria import lowlevel
 from noria.lab import adapters
+from noria.lab.compare import Contestant, Round
 from noria.lab.errors import LabError
-from noria.lab.jobs import c10k, idle, micro, rows
-from noria.lab.measure import choose_cores
+from noria.lab.jobs import c10k, churn, idle, micro, rows
+from noria.lab.measure import Usage, choose_cores
 from noria.lab.processes import ClientProcess, ServerProcess
 from noria.lab.scenarios import SCENARIOS
 from noria.lab.settings import DESCRIPTORS_SPARE
@@ -96,6 +97,85 @@ def test_rows() -> None:
         assert all(0 < one["cpu_us"] < 10_000 for one in row["contenders"])
         assert [one["pairs"] for one in row["comparisons"]] == [2, 2]
     assert "a first look" in document["notes"][-1]
+
+
+def test_rows_tell_user_and_kernel_time_and_compare_rates() -> None:
+    options = rows.RowOptions(
+        sizes=(64,), connections=(5,), contenders=("asyncio",), against=("c-epoll",), pairs=1
+    )
+    options.round_s, options.generations = 0.1, 1
+    (row,) = rows.run(options, SILENCE).rows
+    base, _, other = row["contenders"]
+    for one in (base, other):
+        assert one["user_us"] + one["kernel_us"] == pytest.approx(one["cpu_us"])
+    _, rates = row["rate_comparisons"]
+    assert (rates["base"], rates["other"]) == ("asyncio", "c-epoll")
+    assert rates["ratio"] == pytest.approx(base["requests_per_s"] / other["requests_per_s"])
+
+
+@pytest.mark.parametrize(
+    ("scenario", "unix", "half_close"),
+    [
+        ("echo", False, False),
+        ("streams", False, True),
+        ("sock", True, False),
+        ("echo", True, True),
+    ],
+)
+def test_churn(
+    scenario: str, unix: bool, half_close: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(churn, "CHURN_WARM_S", 0.02)
+    options = churn.ChurnOptions(
+        scenario=scenario,
+        sizes=(1000,),
+        connections=(4,),
+        contenders=("asyncio",),
+        against=("c-epoll", "other=asyncio:SelectorEventLoop"),
+        pairs=1,
+        round_s=0.03,
+        generations=1,
+        unix=unix,
+        half_close=half_close,
+    )
+    document = churn.run(options, SILENCE).as_json()
+    assert document["job"] == "churn"
+    (row,) = document["rows"]
+    assert [one["contender"] for one in row["contenders"]] == [
+        *("asyncio", "asyncio (itself)", "c-epoll", "other=asyncio:SelectorEventLoop")
+    ]
+    for one in row["contenders"]:
+        assert one["requests"] > 4, "connections came after the first ones"
+        assert one["failures"] == {}
+        assert one["descriptors_left"] == 0
+        assert one["p50_ns"] > 0
+    assert len(row["comparisons"]) == len(row["rate_comparisons"]) == 3
+
+
+def test_descriptors_that_a_server_keeps_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Per generation two servers are counted before (10, 20) and after their rounds (13, 20).
+    counts = iter([10, 20, 13, 20, 10, 20, 11, 19])
+    monkeypatch.setattr(rows, "open_descriptors", lambda _: next(counts))
+    monkeypatch.setattr(churn, "CHURN_WARM_S", 0.02)
+    options = churn.ChurnOptions(
+        sizes=(1,), connections=(2,), contenders=("c-epoll",), against=(), pairs=2
+    )
+    options.round_s, options.generations = 0.02, 2
+    (row,) = churn.run(options, SILENCE).rows
+    assert [one["descriptors_left"] for one in row["contenders"]] == [3, 0]
+
+
+def test_a_server_that_cannot_be_churned_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LabError, match="1,025 connections at a time"):
+        churn.run(churn.ChurnOptions(connections=(50, 1025)), SILENCE)
+    result = {"requests": 7, "failures": {"ECONNRESET": 2}}
+    monkeypatch.setattr(Contestant, "load", lambda *_, **__: Round(result, Usage(0, 0, 0, 0, 0)))
+    options = churn.ChurnOptions(contenders=("c-epoll",), against=())
+    with pytest.raises(LabError, match=r"7 connections were served, failures: {'ECONNRESET': 2}"):
+        churn.run(options, SILENCE)
+    result |= {"requests": 0, "failures": {}}
+    with pytest.raises(LabError, match="0 connections were served, failures: none"):
+        churn.run(options, SILENCE)
 
 
 def test_c10k_alone() -> None:

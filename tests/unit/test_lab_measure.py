@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from array import array
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,10 @@ if sys.platform != "linux":
 from noria.lab import measure
 from noria.lab.errors import LabError
 from noria.lab.measure import Cores, Usage
+from noria.lab.settings import SOURCES_MAX
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_usage_of_this_process() -> None:
@@ -49,6 +54,24 @@ def test_quiet_and_busy_processes() -> None:
         assert measure.resident_bytes(child.pid) > 1_000_000
         assert measure.open_descriptors(child.pid) >= 3
         child.communicate()
+
+
+@pytest.mark.parametrize(
+    ("ports", "held", "sources"),
+    [
+        ("32768 60999", 131_072, 38),
+        ("1024\t65535", 4096, 1),
+        ("40000 40999", 131_072, 1049),
+        ("40000 40000", 1 << 20, SOURCES_MAX),
+    ],
+)
+def test_ports_last_whatever_time_wait_holds(
+    tmp_path: Path, ports: str, held: int, sources: int
+) -> None:
+    (tmp_path / "ip_local_port_range").write_text(f"{ports}\n")
+    (tmp_path / "tcp_max_tw_buckets").write_text(f"{held}\n")
+    assert measure.churn_sources(tmp_path) == sources
+    assert measure.churn_sources() > 0
 
 
 def test_a_process_that_waits_for_its_cpu_is_not_quiet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,48 @@ def test_failures_decide_the_exit_code_but_not_those_of_rivals() -> None:
     assert not report.failed(rival)
 
 
+def test_the_request_rate_is_compared_too() -> None:
+    made = echo_document()
+    assert len(tables(made)) == 2, "documents saved by older versions have no such comparison"
+    made["rows"][0]["rate_comparisons"] = [
+        comparison("noria", "noria" + TWIN, "equal", ratio=1.0),
+        comparison("noria", "uvloop", "noria", ratio=1.17, ratio_q1=1.16, ratio_q3=1.18),
+    ]
+    figures, cpu, rates = tables(made)
+    assert figures.header[2:6] == ["CPU µs", "user", "kernel", "requests/s"]
+    assert figures.rows[0][2:6] == ["4.00", "1.00", "3.00", "250.0 k"]
+    assert cpu.title == "CPU time per request, pair by pair (below 1: base wins)"
+    assert rates.title == "requests/s, pair by pair (above 1: base wins)"
+    assert rates.rows[1][1:3] == ["noria / uvloop", "1.170 (1.160..1.180)"]
+    assert [row[-1] for row in rates.rows] == ["(noise floor)", "noria wins"]
+
+
+def test_a_churn_counts_connections() -> None:
+    found = [
+        summary("noria", descriptors_left=3, failures={"EADDRNOTAVAIL": 7}),
+        summary("uvloop", descriptors_left=0),
+    ]
+    compared = [comparison("noria", "uvloop", "noria")]
+    made = document(
+        "churn",
+        size=64,
+        connections=50,
+        contenders=found,
+        comparisons=compared,
+        rate_comparisons=compared,
+    )
+    figures, cpu, rates = tables(made)
+    assert figures.title == "churn: CPU time of the server process per connection"
+    assert figures.rows[0][0] == "64 B, 50 at a time"
+    assert dict(zip(figures.header, figures.rows[0], strict=True))["connections/s"] == "250.0 k"
+    assert [row[-2:] for row in figures.rows] == [["7 EADDRNOTAVAIL", "3"], ["0", "0"]]
+    assert "FAILED: 7 EADDRNOTAVAIL" in figures.remarks[0]
+    assert cpu.title.startswith("CPU time per connection")
+    assert rates.title.startswith("connections/s")
+    assert "a connection is opened when the last one was closed" in report.markdown(made)
+    assert "sends its next request" in report.markdown(echo_document())
+
+
 def micro_document() -> dict[str, Any]:
     made = document(
         "micro",
@@ -204,7 +246,7 @@ def parse(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(["lab", *arguments])
 
 
-@pytest.mark.parametrize("job", ["c10k", "echo", "streams", "sock", "micro", "idle"])
+@pytest.mark.parametrize("job", ["c10k", "echo", "streams", "sock", "churn", "micro", "idle"])
 def test_every_job_has_options_and_defaults(job: str) -> None:
     namespace = parse(job, "--against", "asyncio", "--server-core", "1")
     module = importlib.import_module(lab.JOBS[namespace.job])
@@ -218,6 +260,21 @@ def test_every_job_has_options_and_defaults(job: str) -> None:
             **({"scenario": job} if namespace.job == "rows" else {}),
         }
     )
+
+
+def test_rounds_may_be_long_enough_to_tell_user_from_kernel_time() -> None:
+    options = lab._options(
+        importlib.import_module(lab.JOBS["rows"]),
+        parse("echo", "--round-s", "20", "--pairs", "1", "--generations", "1"),
+    )
+    assert (options.round_s, options.pairs, options.generations) == (20.0, 1, 1)
+
+
+def test_a_churn_has_rows_of_its_own() -> None:
+    namespace = parse("churn", "--scenario", "streams", "--half-close", "--connections", "5,9")
+    options = lab._options(importlib.import_module(lab.JOBS["churn"]), namespace)
+    assert (options.scenario, options.half_close) == ("streams", True)
+    assert (options.sizes, options.connections) == ((64, 1024), (5, 9))
 
 
 def test_engines_are_short_for_contenders() -> None:

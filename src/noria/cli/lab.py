@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from noria.lab import report
 from noria.lab.errors import IMPOSSIBLE, LabError
 from noria.lab.settings import (
+    CHURN_CONNECTIONS,
+    CHURN_SIZES_BYTES,
     CLIENTS,
     CONNECTIONS,
     GENERATIONS,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 JOBS = {
     "c10k": "noria.lab.jobs.c10k",
+    "churn": "noria.lab.jobs.churn",
     "idle": "noria.lab.jobs.idle",
     "micro": "noria.lab.jobs.micro",
     "rows": "noria.lab.jobs.rows",
@@ -84,6 +87,7 @@ def register(subparsers: Subparsers) -> None:
         ("sock", "the loop's sock_* methods"),
     ):
         _add_rows(jobs, scenario, what)
+    _add_churn(jobs)
     _add_micro(jobs)
     _add_idle(jobs)
     show = jobs.add_parser("show", help="print a result saved with --json")
@@ -150,16 +154,45 @@ def _add_c10k(jobs: Subparsers) -> None:
 
 def _add_rows(jobs: Subparsers, scenario: str, what: str) -> None:
     parser = _job(jobs, scenario, f"CPU per request of {what}", against="uvloop,asyncio")
-    parser.add_argument("--sizes", type=numbers, default=SIZES_BYTES, metavar="BYTES,...")
-    parser.add_argument("--connections", type=numbers, default=CONNECTIONS, metavar="N,...")
+    _add_row_arguments(parser, SIZES_BYTES, CONNECTIONS, "connections")
+    parser.add_argument("--depth", type=positive, default=1, help="requests outstanding at a time")
+    parser.set_defaults(run=_run, job="rows", options="RowOptions", scenario=scenario)
+
+
+def _add_row_arguments(
+    parser: argparse.ArgumentParser,
+    sizes: tuple[int, ...],
+    connections: tuple[int, ...],
+    what: str,
+) -> None:
+    """Add what jobs with rows share; `what` the connections of a row are."""
+    parser.add_argument(
+        "--sizes", type=numbers, default=sizes, metavar="BYTES,...", help="bytes per request"
+    )
+    parser.add_argument(
+        "--connections", type=numbers, default=connections, metavar="N,...", help=what
+    )
     parser.add_argument("--pairs", type=positive, default=PAIRS_MIN)
     parser.add_argument("--round-s", type=seconds, default=ROUND_S, help="length of a round")
-    parser.add_argument("--depth", type=positive, default=1, help="requests outstanding at a time")
     parser.add_argument(
         "--generations", type=positive, default=GENERATIONS, help="restarts of all servers"
     )
     parser.add_argument("--unix", action="store_true", help="over Unix sockets")
-    parser.set_defaults(run=_run, job="rows", options="RowOptions", scenario=scenario)
+
+
+def _add_churn(jobs: Subparsers) -> None:
+    parser = _job(
+        jobs,
+        "churn",
+        "CPU per connection that asks one thing and is closed by its client",
+        against="uvloop,asyncio",
+    )
+    _add_row_arguments(parser, CHURN_SIZES_BYTES, CHURN_CONNECTIONS, "open at a time")
+    parser.add_argument("--scenario", choices=["echo", "streams", "sock"], default="echo")
+    parser.add_argument(
+        "--half-close", action="store_true", help="await the server's end before closing"
+    )
+    parser.set_defaults(run=_run, job="churn", options="ChurnOptions")
 
 
 def _add_micro(jobs: Subparsers) -> None:

@@ -1,17 +1,18 @@
 """Compares contenders by pairs of short rounds, interleaved, on one server core.
 
 All servers of a comparison run at the same time, but only one is loaded at a time; the others
-sleep. The figure is CPU time of the server process per request. A ratio is taken within one cycle
-of rounds, where both sides saw the same machine; reported are the median and quartiles of these
-ratios. Latencies are those of a closed loop: a connection sends its next request when the last one
-was answered. A contender against a second process of itself gives the noise floor.
+sleep. The figures are CPU time of the server process per request, and requests per second. A ratio
+is taken within one cycle of rounds, where both sides saw the same machine; reported are the median
+and quartiles of these ratios. Latencies are those of a closed loop: a connection sends its next
+request when the last one was answered. A contender against a second process of itself gives the
+noise floor.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from noria.lab.measure import Usage, quartiles, read_usage, ticks_per_second, wait_quiet
 from noria.lab.settings import DRAIN_TIMEOUT_S, FLOOR_MIN
@@ -26,10 +27,15 @@ Better = Literal["lower", "higher"]
 TWIN = " (itself)"
 """Behind a contender's word: the second process of the same contender."""
 
+RATE_MIN: Final = 1e-4
+"""Requests per second that a comparison takes for none: less than one in the longest round."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """One phase of echoes: `active` connections from `first` on, for `seconds`."""
+
+    operation: ClassVar = "echo"
 
     seconds: float
     active: int
@@ -54,8 +60,32 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Churn:
+    """One phase of connections with one request each, `parallel` at a time, for `seconds`."""
+
+    operation: ClassVar = "churn"
+
+    seconds: float
+    parallel: int
+    size: int
+    sources: int
+    half_close: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Spell it as arguments of the load generator's `churn`."""
+        return {
+            "seconds": self.seconds,
+            "parallel": self.parallel,
+            "size": self.size,
+            "sources": self.sources,
+            "half_close": self.half_close,
+            "drain_s": DRAIN_TIMEOUT_S,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
-    """What one round of load did to one server."""
+    """What one round of load did to one server. Of a churn, a request is a connection."""
 
     result: dict[str, Any]
     usage: Usage
@@ -92,13 +122,17 @@ class Contestant:
     rounds: list[Round] = field(default_factory=list)
 
     def load(
-        self, load: Load, *, count: bool = True, watch: Callable[[Progress], None] | None = None
+        self,
+        load: Load | Churn,
+        *,
+        count: bool = True,
+        watch: Callable[[Progress], None] | None = None,
     ) -> Round:
         """Run one round; the server is asleep before and after, so that its CPU clock is exact."""
         wait_quiet(self.server.pid)
         before = read_usage(self.server.pid)
         result = self.client.ask(
-            "echo",
+            load.operation,
             self.key,
             limit_s=load.seconds + DRAIN_TIMEOUT_S,
             watch=watch,
@@ -123,7 +157,7 @@ def cycle_orders(count: int, cycles: int) -> list[list[int]]:
 
 def run_cycles(
     contestants: Sequence[Contestant],
-    load: Load,
+    load: Load | Churn,
     cycles: int,
     watch: Callable[[int, str], None] | None = None,
 ) -> None:
@@ -224,6 +258,17 @@ def compare_all(
     """Compare each base with its twin and with all of `against`, by CPU time per request."""
     figures = {label: [one.cpu_us for one in done] for label, done in rounds.items()}
     return compare_figures(figures, bases, against, "lower")
+
+
+def compare_rates(
+    rounds: dict[str, list[Round]], bases: Sequence[str], against: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Compare each base with its twin and with all of `against`, by requests per second."""
+    # A round without any answer is a failure that is told elsewhere, but no division by zero.
+    figures = {
+        label: [max(one.requests_per_s, RATE_MIN) for one in done] for label, done in rounds.items()
+    }
+    return compare_figures(figures, bases, against, "higher")
 
 
 def compare_figures(

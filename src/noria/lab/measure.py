@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noria.lab.errors import LabError
-from noria.lab.settings import DESCRIPTORS_SPARE, QUIET_NS, QUIET_TIMEOUT_NS
+from noria.lab.settings import (
+    DESCRIPTORS_SPARE,
+    PORTS_PER_TIME_WAIT,
+    QUIET_NS,
+    QUIET_TIMEOUT_NS,
+    SOURCES_MAX,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,6 +235,18 @@ def clients_allowed(wanted: int) -> int:
     if soft == resource.RLIM_INFINITY:
         return wanted
     return max(0, min(wanted, soft - DESCRIPTORS_SPARE))
+
+
+def churn_sources(settings: Path = Path("/proc/sys/net/ipv4")) -> int:
+    """How many addresses to connect from, so that TIME_WAIT never takes all their ports.
+
+    Whoever closes first leaves its port in TIME_WAIT for a minute. The kernel bounds how many of
+    them there are, so enough addresses have free ports at any rate, for as long as one likes.
+    """
+    first, last = map(int, (settings / "ip_local_port_range").read_text().split())
+    held = int((settings / "tcp_max_tw_buckets").read_text())
+    wanted = -(-PORTS_PER_TIME_WAIT * held // (last - first + 1))
+    return min(max(wanted, 1), SOURCES_MAX)
 
 
 def _processor_name() -> str:

@@ -152,12 +152,21 @@ def markdown(document: dict[str, Any]) -> str:
             lines.append("")
     lines += [f"- note: {note}" for note in document["notes"]]
     lines += [
-        f"{host_line(document['host'])}. The load is a closed loop: a connection sends its next "
-        "request when the last one was answered.",
+        f"{host_line(document['host'])}. {_closed_loop(document)}",
         f"Versions: {versions(document)}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _closed_loop(document: dict[str, Any]) -> str:
+    """Say what the clients waited for: it decides what the latencies mean."""
+    if document["job"] == "churn":
+        return "The load is a closed loop: a connection is opened when the last one was closed."
+    return (
+        "The load is a closed loop: a connection sends its next request when the last one was "
+        "answered."
+    )
 
 
 def save(document: dict[str, Any], json_path: Path | None, markdown_path: Path | None) -> None:

@@ -66,3 +66,17 @@ DISTURBED_SHARE_MAX: Final = 0.05
 SIZES_BYTES: Final = (64, 1024, 16384, 102400)
 CONNECTIONS: Final = (50, 1000)
 """The rows of `noria lab echo`."""
+
+CHURN_SIZES_BYTES: Final = (64, 1024)
+CHURN_CONNECTIONS: Final = (50,)
+"""The rows of `noria lab churn`."""
+
+CHURN_WARM_S: Final = 0.1
+"""How long a server is churned before it is measured, so that one that cannot is found early."""
+
+PORTS_PER_TIME_WAIT: Final = 8
+"""Ports a churn may choose from for each connection that TIME_WAIT can hold: Linux looks at the
+ports of one parity first, and finds a free one at once where few are taken."""
+
+SOURCES_MAX: Final = 65_000
+"""Addresses that a churn may come from."""

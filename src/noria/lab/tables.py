@@ -106,20 +106,39 @@ def remarks_on(row: str, summary: dict[str, Any]) -> list[str]:
 
 def network_tables(document: dict[str, Any]) -> list[Table]:
     """Tables of `noria lab echo|streams|sock`."""
-    header = ["row", "contender", "CPU µs", "user", "kernel", "requests/s"]
-    figures = Table(f"{document['job']}: CPU time of the server process per request", header)
+    return _network_tables(document, "request", "connections")
+
+
+def churn_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab churn`."""
+    tables = _network_tables(document, "connection", "at a time")
+    tables[0].header.append("left open")
+    contenders = [one for row in document["rows"] for one in row["contenders"]]
+    for cells, one in zip(tables[0].rows, contenders, strict=True):
+        cells.append(str(one["descriptors_left"]))
+    return tables
+
+
+def _network_tables(document: dict[str, Any], unit: str, amount: str) -> list[Table]:
+    """Figures per `unit`, and what they say pair by pair; a row has so many of the `amount`."""
+    header = ["row", "contender", "CPU µs", "user", "kernel", f"{unit}s/s"]
+    figures = Table(f"{document['job']}: CPU time of the server process per {unit}", header)
     figures.header += ["p50", "p99", "p99.9", "errors"]
-    entries = []
+    cpu, rates = [], []
     for row in document["rows"]:
-        title = f"{size(row['size'])}, {row['connections']} connections"
+        title = f"{size(row['size'])}, {row['connections']} {amount}"
         for one in row["contenders"]:
             figures.rows.append([title, *_network_cells(one)])
             figures.remarks += remarks_on(title, one)
-        entries += [(title, comparison) for comparison in row["comparisons"]]
-    return [
+        cpu += [(title, comparison) for comparison in row["comparisons"]]
+        rates += [(title, comparison) for comparison in row.get("rate_comparisons", ())]
+    tables = [
         figures,
-        comparison_table("CPU time per request, pair by pair (below 1: base wins)", entries),
+        comparison_table(f"CPU time per {unit}, pair by pair (below 1: base wins)", cpu),
     ]
+    if rates:  # documents saved by older versions have none
+        tables.append(comparison_table(f"{unit}s/s, pair by pair (above 1: base wins)", rates))
+    return tables
 
 
 def _network_cells(one: dict[str, Any]) -> list[str]:
@@ -259,6 +278,7 @@ MAKERS: Final[dict[str, Callable[[dict[str, Any]], list[Table]]]] = {
     "echo": network_tables,
     "streams": network_tables,
     "sock": network_tables,
+    "churn": churn_tables,
     "c10k": c10k_tables,
     "idle": idle_tables,
     "micro": micro_tables,

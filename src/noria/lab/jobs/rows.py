@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from noria.lab.compare import Contestant, Load, compare_all, run_cycles, summarize
+from noria.lab.compare import (
+    Churn,
+    Contestant,
+    Load,
+    compare_all,
+    compare_rates,
+    run_cycles,
+    summarize,
+)
+from noria.lab.measure import open_descriptors, wait_quiet
 from noria.lab.settings import CONNECTIONS, GENERATIONS, PAIRS_MIN, ROUND_S, SIZES_BYTES
 from noria.lab.stage import (
     Stage,
@@ -17,13 +26,16 @@ from noria.lab.stage import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from noria.lab.compare import Round
     from noria.lab.measure import Cores
+    from noria.lab.processes import ClientProcess, ServerProcess
     from noria.lab.stage import Document, Screen
 
 
 @dataclass(slots=True)
-class RowOptions:
+class CommonOptions:
     """What to measure. `pairs` below 15 give a first look, not a comparison."""
 
     scenario: str = "echo"
@@ -33,7 +45,6 @@ class RowOptions:
     against: tuple[str, ...] = ("uvloop", "asyncio")
     pairs: int = PAIRS_MIN
     round_s: float = ROUND_S
-    depth: int = 1
     generations: int = GENERATIONS
     unix: bool = False
     server_core: int | None = None
@@ -41,21 +52,54 @@ class RowOptions:
 
 
 @dataclass(slots=True)
-class _Row:
-    """One row while it is measured: rounds by label, over all generations."""
+class RowOptions(CommonOptions):
+    """The same of connections that stay."""
+
+    depth: int = 1
+
+
+@dataclass(slots=True)
+class Row:
+    """One row while it is measured: by label, over all generations."""
 
     size: int
     connections: int
     rounds: dict[str, list[Round]] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    descriptors_left: dict[str, int] = field(default_factory=dict)
     steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What tells one job with rows from another: how a server gets its clients, and its load."""
+
+    job: str
+    join: Callable[[Stage, str, ServerProcess, ClientProcess, Row], Contestant]
+    load: Callable[[Row], Load | Churn]
 
 
 def run(options: RowOptions, screen: Screen) -> Document:
     """Measure all rows. Raises LabError where that is impossible."""
-    document, cores = begin(
-        options.scenario, asdict(options), options.server_core, options.client_core
-    )
+
+    def join(
+        stage: Stage, label: str, server: ServerProcess, client: ClientProcess, row: Row
+    ) -> Contestant:
+        contestant = stage.contestant(
+            label, server, client, row.connections, size_max=row.size, depth_max=options.depth
+        )
+        must_connect(contestant, row.connections, size=min(64, row.size))
+        return contestant
+
+    def load(row: Row) -> Load:
+        return Load(options.round_s, row.connections, row.size, options.depth)
+
+    return measure(Plan(options.scenario, join, load), options, screen)
+
+
+def measure(plan: Plan, options: CommonOptions, screen: Screen) -> Document:
+    """Measure all rows as planned. Raises LabError where that is impossible."""
+    document, cores = begin(plan.job, asdict(options), options.server_core, options.client_core)
     bases = usable_contenders(options.contenders, document, needed=True)
     against = usable_contenders(options.against, document, needed=False)
     entries = lines_up(bases, against, twins=True)
@@ -65,11 +109,11 @@ def run(options: RowOptions, screen: Screen) -> Document:
         for wanted in options.connections:
             # All contenders' connections live in one load generator.
             allowed = allow_clients(wanted * len(entries), document) // len(entries)
-            row = _Row(size, min(wanted, allowed))
+            row = Row(size, min(wanted, allowed))
             for generation in range(options.generations):
                 share = _share(options.pairs, options.generations, generation)
                 if share:
-                    _generation(options, cores, screen, entries, row, share)
+                    _generation(plan, options, cores, screen, entries, row, share)
             document.rows.append(_finish(row, entries, bases, against))
     return document
 
@@ -80,15 +124,16 @@ def _share(pairs: int, generations: int, generation: int) -> int:
 
 
 def _generation(
-    options: RowOptions,
+    plan: Plan,
+    options: CommonOptions,
     cores: Cores,
     screen: Screen,
     entries: list[tuple[str, str]],
-    row: _Row,
+    row: Row,
     cycles: int,
 ) -> None:
     """Start everybody anew and run some cycles."""
-    title = f"{options.scenario}, {row.size} B, {row.connections} connections"
+    title = f"{plan.job}, {row.size} B, {row.connections} connections"
     total = options.pairs * len(entries)
 
     def watch(_: int, label: str) -> None:
@@ -98,30 +143,27 @@ def _generation(
     with Stage(cores, screen) as stage:
         client = stage.client()
         contestants: list[Contestant] = []
+        open_before: list[int] = []
         for label, contender in entries:
             screen.step(f"{title}: starting {label}", row.steps, total)
             server = stage.server(
                 contender, options.scenario, connections=row.connections, unix=options.unix
             )
-            contestant = stage.contestant(
-                label, server, client, row.connections, size_max=row.size, depth_max=options.depth
-            )
-            must_connect(contestant, row.connections, size=min(64, row.size))
-            contestants.append(contestant)
-        run_cycles(
-            contestants,
-            Load(options.round_s, row.connections, row.size, options.depth),
-            cycles,
-            watch,
-        )
-        for contestant in contestants:
-            row.rounds.setdefault(contestant.label, []).extend(contestant.rounds)
-            row.facts[contestant.label] = contestant.server.facts
+            contestants.append(plan.join(stage, label, server, client, row))
+            wait_quiet(server.pid)
+            open_before.append(open_descriptors(server.pid))
+        run_cycles(contestants, plan.load(row), cycles, watch)
+        for contestant, before in zip(contestants, open_before, strict=True):
+            label = contestant.label
+            left = open_descriptors(contestant.server.pid) - before
+            row.descriptors_left[label] = max(left, row.descriptors_left.get(label, left))
+            row.rounds.setdefault(label, []).extend(contestant.rounds)
+            row.facts[label] = contestant.server.facts
             client.ask("close", contestant.key)
 
 
 def _finish(
-    row: _Row, entries: list[tuple[str, str]], bases: list[str], against: list[str]
+    row: Row, entries: list[tuple[str, str]], bases: list[str], against: list[str]
 ) -> dict[str, Any]:
     """Sum a row up."""
     contestants = {label: row.rounds[label] for label, _ in entries}
@@ -129,7 +171,10 @@ def _finish(
         "size": row.size,
         "connections": row.connections,
         "contenders": [
-            summarize(label, rounds, row.facts[label]) for label, rounds in contestants.items()
+            summarize(label, rounds, row.facts[label])
+            | {"descriptors_left": row.descriptors_left[label]}
+            for label, rounds in contestants.items()
         ],
         "comparisons": compare_all(contestants, bases, against),
+        "rate_comparisons": compare_rates(contestants, bases, against),
     }
