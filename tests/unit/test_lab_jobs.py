@@ -273,6 +273,32 @@ def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "resident_bytes_streams" in row["contenders"][0]
 
 
+def test_idle_connections_are_weighed_after_an_echo_of_a_kibibyte_on_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights = iter([1_000_000, 1_300_000, 1_340_000])
+    done: list[Any] = []
+
+    def weigh(_: int) -> int:
+        done.append("weighed")
+        return next(weights)
+
+    def watched(contestant: Any, count: int, *, size: int = 64) -> None:
+        must_connect(contestant, count, size=size)
+        done.append((count, size))
+
+    monkeypatch.setattr(idle, "resident_bytes", weigh)
+    monkeypatch.setattr(idle, "must_connect", watched)
+    options = idle.IdleOptions(
+        clients=40, contenders=("c-epoll",), against=(), seconds=0.02, pairs=1, round_s=0.02
+    )
+    (row,) = idle.run(options, SILENCE).rows
+    assert done[:5] == ["weighed", (5, 1024), "weighed", (40, 1024), "weighed"]
+    (one,) = row["contenders"]
+    assert one["resident_bytes"] == 40_000 / 40
+    assert one["resident_bytes_from_start"] == 340_000 / 40
+
+
 def test_micro(monkeypatch: pytest.MonkeyPatch) -> None:
     options = micro.MicroOptions(
         benches=("create_task", "timer_lateness"), contenders=("asyncio",), against=(), pairs=1

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from array import array
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from noria.lab import measure
 from noria.lab.errors import LabError
 from noria.lab.measure import Cores, Usage
 from noria.lab.settings import SOURCES_MAX
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_usage_of_this_process() -> None:
@@ -54,6 +51,40 @@ def test_quiet_and_busy_processes() -> None:
         assert measure.resident_bytes(child.pid) > 1_000_000
         assert measure.open_descriptors(child.pid) >= 3
         child.communicate()
+
+
+KEPT_FROM_CHILDREN = """
+import mmap, sys
+print(flush=True)
+sys.stdin.readline()
+memory = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_DONTFORK)
+memory.write(bytes(8 << 20))
+print(flush=True)
+sys.stdin.readline()
+"""
+"""Keeps half of its 16 MiB resident, in the way of buffers that belong to a ring."""
+
+
+@pytest.mark.parametrize("absent", ["", "smaps_rollup"])
+def test_resident_memory_is_what_was_touched(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "Path", lambda path: Path(str(path).replace(absent or " ", "x")))
+    with subprocess.Popen(
+        [sys.executable, "-c", KEPT_FROM_CHILDREN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()
+        before = measure.resident_bytes(child.pid)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        # `bytes` of the same size came and went; huge pages and lagging counters get their share.
+        grown = measure.resident_bytes(child.pid) - before
+        child.communicate()
+    assert 7 << 20 < grown < 12 << 20
+    with pytest.raises(LabError, match=f"{child.pid} cannot be read"):
+        measure.resident_bytes(child.pid)
 
 
 @pytest.mark.parametrize(

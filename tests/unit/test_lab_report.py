@@ -180,6 +180,27 @@ def test_a_churn_counts_connections() -> None:
     assert "sends its next request" in report.markdown(echo_document())
 
 
+def test_idle_memory_is_told_with_and_without_what_is_made_once() -> None:
+    one = summary(
+        "noria",
+        wakeups_per_s=0.0,
+        wakeups_full_per_s=0.0,
+        resident_bytes=602.4,
+        resident_bytes_from_start=1165.4,
+        alone=summary("noria"),
+        among_idle=summary("noria"),
+        idle_ratio=1.0,
+        idle_ratio_q1=0.99,
+        idle_ratio_q3=1.01,
+        burst_answered=2000,
+        burst_ns=10**7,
+        burst_worst_ns=10**7,
+    )
+    (table,) = tables(document("idle", clients=2000, active=100, contenders=[one]))
+    cells = [row[1] for row in table.rows if "resident" in row[0] or "the same" in row[0]]
+    assert cells == ["602", "1,165", "-", "-"]
+
+
 def micro_document() -> dict[str, Any]:
     made = document(
         "micro",

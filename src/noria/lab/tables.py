@@ -204,9 +204,14 @@ def c10k_tables(document: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def _streams_bytes(one: dict[str, Any]) -> str:
-    value = one.get("resident_bytes_streams")
-    return "-" if value is None else f"{value:,.0f}"
+def _bytes_at(key: str) -> Cell:
+    """Make the cell of an amount that not every contender, nor every older document, has."""
+
+    def cell(one: dict[str, Any]) -> str:
+        value = one.get(key)
+        return "-" if value is None else f"{value:,.0f}"
+
+    return cell
 
 
 def _beside(one: dict[str, Any]) -> str:
@@ -216,8 +221,10 @@ def _beside(one: dict[str, Any]) -> str:
 IDLE_ROWS: Final[tuple[tuple[str, Cell], ...]] = (
     ("wake-ups/s, no connection", lambda one: number(one["wakeups_per_s"])),
     ("wake-ups/s, all idle", lambda one: number(one["wakeups_full_per_s"])),
-    ("resident bytes per idle connection, Protocol", lambda one: f"{one['resident_bytes']:,.0f}"),
-    ("resident bytes per idle connection, streams", _streams_bytes),
+    ("resident bytes per idle connection, Protocol", _bytes_at("resident_bytes")),
+    ("the same, all since the start counted", _bytes_at("resident_bytes_from_start")),
+    ("resident bytes per idle connection, streams", _bytes_at("resident_bytes_streams")),
+    ("the same, all since the start counted", _bytes_at("resident_bytes_streams_from_start")),
     ("active alone, CPU µs/request", lambda one: f"{one['alone']['cpu_us']:.2f}"),
     ("active among idle, CPU µs/request", lambda one: f"{one['among_idle']['cpu_us']:.2f}"),
     ("among idle / alone: median (quartiles)", _beside),

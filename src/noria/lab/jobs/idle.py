@@ -1,4 +1,10 @@
-"""`noria lab idle`: what silent connections cost, and what happens when all speak at once."""
+"""`noria lab idle`: what silent connections cost, and what happens when all speak at once.
+
+Every connection has had one echo of 1 KiB before it is weighed: a server that receives into memory
+which it keeps has that memory by then. The weight is given twice: over the server as it was after
+a hundred clients had come and gone, which is what a further connection costs; and over the server
+as it was before its first client, which counts buffer groups and whatever else is made only once.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 WARM_CLIENTS: Final = 100
 WARM_S: Final = 0.3
 ACTIVE: Final = 100
+FIRST_ECHO_BYTES: Final = 1024
 BURST_TIMEOUT_S: Final = 30.0
 STEPS: Final = 5
 
@@ -110,17 +117,25 @@ class _Measured:
         server = stage.server(self.contender, scenario, connections=self.clients)
         if scenario == "echo":
             row["wakeups_per_s"] = self._wakeups(server)
-        warm = stage.contestant(self.contender, server, client, WARM_CLIENTS)
-        must_connect(warm, WARM_CLIENTS)
-        warm.load(Load(WARM_S, WARM_CLIENTS, 64))
+        wait_quiet(server.pid)
+        at_start = resident_bytes(server.pid)
+        warm = stage.contestant(
+            self.contender, server, client, WARM_CLIENTS, size_max=FIRST_ECHO_BYTES
+        )
+        must_connect(warm, WARM_CLIENTS, size=FIRST_ECHO_BYTES)
+        warm.load(Load(WARM_S, WARM_CLIENTS, FIRST_ECHO_BYTES))
         client.ask("disconnect", warm.key, limit_s=DISCONNECT_TIMEOUT_S)
         client.ask("close", warm.key)
         wait_quiet(server.pid)
         before = resident_bytes(server.pid)
-        contestant = stage.contestant(self.contender, server, client, self.clients)
-        must_connect(contestant, self.clients)
+        contestant = stage.contestant(
+            self.contender, server, client, self.clients, size_max=FIRST_ECHO_BYTES
+        )
+        must_connect(contestant, self.clients, size=FIRST_ECHO_BYTES)
         wait_quiet(server.pid)
-        row[key] = (resident_bytes(server.pid) - before) / self.clients
+        after = resident_bytes(server.pid)
+        row[key] = (after - before) / self.clients
+        row[f"{key}_from_start"] = (after - at_start) / self.clients
         if scenario == "echo":
             self._step("wake-ups")
             row["wakeups_full_per_s"] = self._wakeups(server)
