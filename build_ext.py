@@ -53,6 +53,7 @@ COMPILED: Final = (
     "noria.engines.readiness",
     "noria.engines.epoll_poller",
     "noria.engines.epoll",
+    "noria.engines.ring_files",
     "noria.engines.ring_requests",
     "noria.engines.uring",
     "noria.loop.handles",
@@ -72,6 +73,7 @@ LINUX_ONLY: Final = (
     "noria.native.epoll",
     "noria.native.ring",
     "noria.engines.epoll_poller",
+    "noria.engines.ring_files",
     "noria.engines.ring_requests",
     "noria.engines.uring",
 )

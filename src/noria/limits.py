@@ -84,6 +84,12 @@ RING_BUFFERS_MIN: Final = 64
 RING_BUFFERS_MAX: Final = 1024
 """Most provided buffers of a ring: 4 MiB."""
 
+RING_WORKERS_MAX: Final = 8
+"""Threads of the kernel that do what blocks for a ring, on files and on other descriptors each."""
+
+UNASKED_CANCELS_MAX: Final = 1
+"""How often in a row the kernel may cancel a request by itself before that is a failure."""
+
 SMALL_RECEIVES_MIN: Final = 16
 """Small receives in a row after which the ring gets a connection back."""
 

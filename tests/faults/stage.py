@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from noria.core import codes
 from tests.driver import Driver, Owned, Recorded, close_accepted
@@ -119,6 +124,30 @@ def file(stage: Stage) -> None:
         stage.attributes["buffer"] = b"data"
 
 
+def names(stage: Stage) -> None:
+    """A directory with what the operation needs there, and names that are free."""
+    made = Path(stage.closing.enter_context(tempfile.TemporaryDirectory()))
+    (made / "file").write_bytes(b"data")
+    (made / "empty").mkdir()
+    first = {codes.REMOVE_DIRECTORY_AT: "empty", codes.MAKE_DIRECTORY_AT: "new"}
+    name = made / first.get(stage.code, "file")
+    stage.attributes = {"buffer": str(name), "address": str(made / "other")}
+
+
+def child(stage: Stage) -> None:
+    """A child process; it ends at the latest with the stage."""
+    if not hasattr(os, "pidfd_open"):
+        pytest.skip("this system has no descriptors of processes")
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    stage.closing.callback(process.wait)
+    stage.closing.callback(process.kill)
+    assert process.stdin is not None
+    stage.closing.callback(process.stdin.close)
+    stage.fd = os.pidfd_open(process.pid)
+    stage.closing.callback(os.close, stage.fd)
+    stage.make_ready = process.kill
+
+
 KINDS: dict[int, Callable[[Stage], None]] = {
     codes.ACCEPT: listening,
     codes.CONNECT: connecting,
@@ -134,5 +163,17 @@ KINDS: dict[int, Callable[[Stage], None]] = {
     codes.READ_AT: file,
     codes.WRITE_AT: file,
     codes.FSYNC: file,
+    codes.DATASYNC: file,
+    codes.TRUNCATE: file,
+    codes.CLOSE_FILE: file,
+    codes.OPEN_AT: names,
+    codes.STATUS_AT: names,
+    codes.UNLINK_AT: names,
+    codes.REMOVE_DIRECTORY_AT: names,
+    codes.MAKE_DIRECTORY_AT: names,
+    codes.RENAME_AT: names,
+    codes.LINK_AT: names,
+    codes.SYMLINK_AT: names,
+    codes.WAIT_CHILD: child,
 }
 """How each operation is staged; a row of the catalog that is missing here fails a test."""

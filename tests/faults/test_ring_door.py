@@ -18,13 +18,12 @@ import pytest
 
 import noria
 from noria.core import codes
-from noria.engines import registry, uring, uring_probe
-from noria.errors import EngineUnavailableError
-from noria.limits import RING_BUFFER_BYTES
+from noria.engines import uring
+from noria.limits import RING_BUFFER_BYTES, UNASKED_CANCELS_MAX
 from noria.native.ring import Ring
 from tests.driver import Driver, Owned, Recorded, drain
 from tests.loops import BROKEN, Reports, Wire, end, pattern, reports, serve_loop, turns, until, wire
-from tests.rings import engine_of, needs_uring, refused
+from tests.rings import engine_of, needs_uring
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -310,23 +309,39 @@ def test_t2_the_end_behind_a_send_that_comes_short(door: Door, ending: str, resu
     assert ring_of(loop).injected == 1
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_t1_cancellations_that_nobody_asked_for(door: Door, count: int) -> None:
+@pytest.mark.parametrize("sends", [1, 3])
+def test_t1_cancellations_that_nobody_asked_for(door: Door, sends: int) -> None:
     """Kernels before 6.14: a request ends so, and is submitted once more."""
     loop = door()
 
     async def main() -> None:
-        ring_of(loop).receives += [-errno.ECANCELED] * count * 10
+        ring_of(loop).receives += [-errno.ECANCELED] * 10
         wires = await many(10)
         await turns(2)
         for _ in range(3):
-            ring_of(loop).sends = [-errno.ECANCELED] * count
+            ring_of(loop).sends = [-errno.ECANCELED] * sends
             await talk(wires, 1, 100)
         await end(*wires)
 
     bounded(loop, main())
-    assert engine_of(loop).retried >= 10 * count
-    assert ring_of(loop).injected == 13 * count
+    assert engine_of(loop).retried >= 10
+    assert ring_of(loop).injected == 10 + 3 * sends
+
+
+def test_t5_the_kernel_cancels_the_same_receive_again_and_again(door: Door) -> None:
+    """Submitting it for ever would spin: the second time in a row the connection is lost."""
+    loop = door()
+
+    async def main() -> None:
+        ring_of(loop).receives += [-errno.ECANCELED] * 100
+        one = (await many(1))[0]
+        lost = await one.protocol.ended()
+        assert isinstance(lost, OSError)
+        assert lost.errno == errno.ECANCELED
+        await end(one)
+
+    bounded(loop, main())
+    assert ring_of(loop).injected == 1 + UNASKED_CANCELS_MAX
 
 
 def test_t1_cancellations_that_nobody_asked_for_when_a_run_ends(door: Door) -> None:
@@ -498,89 +513,3 @@ def test_e1_forgetting_while_completions_wait(door: Door, ledger: Ledger) -> Non
     for _, right in pairs:
         right.close()
     assert all(one.descriptor.closed for one in owned)
-
-
-# -- making one -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine is found available, chosen automatically, and what is ruled out is put back."""
-    uring.UringEngine.probe()
-    monkeypatch.setattr(uring_probe, "_known", uring_probe._known)
-    monkeypatch.setattr(registry, "AUTOMATIC", ("uring", "epoll"))
-    monkeypatch.delenv(registry.VARIABLE, raising=False)
-
-
-def refuse_rings(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    def refuse() -> Ring:
-        raise refused(number)
-
-    monkeypatch.setattr(uring, "make_ring", refuse)
-
-
-ALL = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EPERM, errno.ENOSYS, errno.EINVAL)
-
-
-@pytest.mark.parametrize("number", ALL)
-def test_a_ring_asked_for_by_name_is_not_replaced(
-    known: None, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    refuse_rings(monkeypatch, number)
-    with pytest.raises(OSError, match=refused(number).strerror) as caught:
-        noria.new_event_loop("uring")
-    assert caught.value.errno == number
-
-
-@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.ENFILE])
-def test_a_lack_of_something_is_raised(
-    known: None, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    """It may pass, and another engine might want as much."""
-    with monkeypatch.context() as patch:
-        refuse_rings(patch, number)
-        with pytest.raises(OSError, match=refused(number).strerror):
-            noria.new_event_loop()
-    assert uring.UringEngine.probe().available
-    made = noria.new_event_loop()
-    assert made.engine == "uring"
-    made.close()
-
-
-@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EINVAL])
-def test_what_is_forbidden_meanwhile_is_passed_over(
-    known: None, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    refuse_rings(monkeypatch, number)
-    for _ in range(2):
-        made = noria.new_event_loop()
-        assert made.engine == "epoll"
-        made.close()
-    assert not uring.UringEngine.probe().available
-    assert "uring: " in registry.choose().reason
-    with pytest.raises(EngineUnavailableError, match="'uring'"):
-        noria.new_event_loop("uring")
-
-
-def test_real_descriptors_run_out(known: None, ledger: Ledger) -> None:
-    """Whichever descriptor is the first that is missing: an error, and nothing stays open."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    spare = socket.socket()
-    lowest = spare.fileno()
-    spare.close()
-    failures: list[int | None] = []
-    try:
-        for more in range(8):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, before[1]))
-            try:
-                made = noria.new_event_loop("uring")
-            except OSError as exc:
-                failures.append(exc.errno)
-            else:
-                made.run_until_complete(asyncio.sleep(0))
-                made.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert len(failures) >= 2
-    assert set(failures) == {errno.EMFILE}

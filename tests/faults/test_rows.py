@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Script, Stages
 
 MULTISHOT = (codes.ACCEPT, codes.RECEIVE, codes.WAIT_READABLE, codes.WAIT_WRITABLE)
-ON_SOCKETS = [code for code in sorted(CATALOG) if CATALOG[code].lane != OFFLOAD]
+ON_SOCKETS = [
+    code for code in sorted(CATALOG) if CATALOG[code].lane != OFFLOAD and code != codes.WAIT_CHILD
+]
 WAITS = (codes.WAIT_READABLE, codes.WAIT_WRITABLE)
 
 ERRORS = (errno.ECONNRESET, errno.ENOMEM, errno.EXDEV)

@@ -29,6 +29,18 @@ NUMBERS = {
     "READ_AT": 30,
     "WRITE_AT": 31,
     "FSYNC": 32,
+    "DATASYNC": 33,
+    "TRUNCATE": 34,
+    "CLOSE_FILE": 35,
+    "OPEN_AT": 40,
+    "STATUS_AT": 41,
+    "UNLINK_AT": 42,
+    "REMOVE_DIRECTORY_AT": 43,
+    "MAKE_DIRECTORY_AT": 44,
+    "RENAME_AT": 45,
+    "LINK_AT": 46,
+    "SYMLINK_AT": 47,
+    "WAIT_CHILD": 60,
 }
 """Numbers given out so far. They may appear in journals, so a line is added but never changed."""
 
@@ -69,6 +81,7 @@ def test_lanes() -> None:
         "receive_from",
         "receive_from_into",
         "wait_readable",
+        "wait_child",
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from noria.core.operation import Operation
 
     Attempt = Callable[[Operation], int]
+    Discard = Callable[[int, object], object]
 
 READ: Final = 0
 """Lane: may succeed once the descriptor is readable."""
@@ -29,24 +30,31 @@ LANE_NAMES: Final = ("read", "write", "offload")
 
 
 class Spec(NamedTuple):
-    """One row of the catalog: an operation's code, name, lane and blocking form."""
+    """One row of the catalog: an operation's code, name, lane and blocking form.
+
+    `discard` frees what a success carries when nobody wants it any more; None if that is nothing.
+    """
 
     code: int
     name: str
     lane: int
     attempt: Attempt
+    discard: Discard | None = None
 
 
 CATALOG: Final[dict[int, Spec]] = {}
 """Every operation by its code. Tests and fault injection replace rows, so look up at run time."""
 
 
-def operation(*, code: int, lane: int) -> Callable[[Attempt], Attempt]:
+def operation(
+    *, code: int, lane: int, discard: Discard | None = None
+) -> Callable[[Attempt], Attempt]:
     """Enter the decorated function into the catalog as the operation `code`.
 
     Args:
         code: number of the operation, unique and never reused.
         lane: READ, WRITE or OFFLOAD.
+        discard: called with result and data of a success that nobody takes, such as a descriptor.
 
     Raises:
         ValueError: the code is taken, or the lane is none of the three.
@@ -57,7 +65,7 @@ def operation(*, code: int, lane: int) -> Callable[[Attempt], Attempt]:
             raise ValueError(f"operation code {code} is taken by {CATALOG[code].name!r}")
         if lane not in (READ, WRITE, OFFLOAD):
             raise ValueError(f"operation {function.__name__!r}: no such lane: {lane}")
-        CATALOG[code] = Spec(code, function.__name__, lane, function)
+        CATALOG[code] = Spec(code, function.__name__, lane, function, discard)
         return function
 
     return enter

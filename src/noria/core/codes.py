@@ -17,3 +17,17 @@ WAIT_WRITABLE: Final = 11
 READ_AT: Final = 30
 WRITE_AT: Final = 31
 FSYNC: Final = 32
+DATASYNC: Final = 33
+TRUNCATE: Final = 34
+CLOSE_FILE: Final = 35
+
+OPEN_AT: Final = 40
+STATUS_AT: Final = 41
+UNLINK_AT: Final = 42
+REMOVE_DIRECTORY_AT: Final = 43
+MAKE_DIRECTORY_AT: Final = 44
+RENAME_AT: Final = 45
+LINK_AT: Final = 46
+SYMLINK_AT: Final = 47
+
+WAIT_CHILD: Final = 60

@@ -21,6 +21,7 @@ cdef class Operation:
     cdef public Descriptor descriptor
     cdef public object buffer
     cdef public object address
+    cdef public object lent
     cdef public Py_ssize_t size
     cdef public Py_ssize_t expected
     cdef public long long offset

@@ -57,6 +57,7 @@ class Operation:
         result: the terminal result, >= 0 or minus errno; meaningful when SETTLED.
         route: how it was done: 0 (not yet), NATIVE, READINESS or BACKEND.
         cancelled: noria asked for its cancellation since it was begun.
+        lent: what the engine lends to the kernel for it, beyond `buffer`; the engine's own.
         amendable: in flight, but not in the kernel's hands yet: its owner may still add to what it
             sends, or withdraw it.
     """
@@ -73,6 +74,7 @@ class Operation:
         "expected",
         "fd",
         "lane",
+        "lent",
         "multishot",
         "nowait",
         "offset",
@@ -103,6 +105,7 @@ class Operation:
         self.route = 0
         self.cancelled = False
         self.amendable = False
+        self.lent: Any = None
 
     def perform(self) -> int:
         """Make one attempt: the catalog's blocking form on this operation."""
@@ -146,6 +149,9 @@ class Operation:
 
     def discard(self, result: int, data: object) -> None:
         """Free what an undeliverable completion carries; an accept closes its socket."""
+        free = CATALOG[self.code].discard
+        if free is not None and result >= 0:
+            free(result, data)
 
     def __repr__(self) -> str:
         """Name, descriptor and state, for logs and assertion messages."""

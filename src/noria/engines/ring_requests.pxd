@@ -1,10 +1,12 @@
 cimport cython
 from noria.core.completion cimport Completions
 from noria.core.operation cimport Operation
+from noria.engines cimport ring_files
 from noria.engines.readiness cimport ReadinessEngine
 from noria.native cimport ring as native_ring
 
 cdef int _SEND
+cdef int _RECEIVE
 cdef unsigned int _ENTRIES_MAX
 
 

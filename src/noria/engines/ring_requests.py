@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
+from noria.engines import ring_files
 from noria.engines.epoll_poller import EpollPoller
 from noria.engines.readiness import ReadinessEngine
 from noria.limits import COMPLETIONS_PER_POLL_MAX
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # Names for the compiler, typed in the .pxd.
 _SEND = codes.SEND
+_RECEIVE = codes.RECEIVE
 _ENTRIES_MAX = COMPLETIONS_PER_POLL_MAX
 
 
@@ -140,7 +142,9 @@ class RingRequests(ReadinessEngine):
             if type(data) is list:
                 data = joined(op)
             return self._ring.prepare_send(op, op.fd, data, 0)
-        return self._ring.prepare_receive(op, op.fd)
+        if op.code == _RECEIVE:
+            return self._ring.prepare_receive(op, op.fd)
+        return ring_files.prepare(self._ring, op)
 
     def _cancel_native(self, op: Operation) -> None:
         if not self._ring.prepare_cancel(op):

@@ -21,6 +21,7 @@ Facts about io_uring, and what follows from them here:
 - A multishot request may end at any time without F_MORE (ENOBUFS, a full completion queue) and is
   then submitted again. When buffers run out, more are provided, up to a bound.
 - Kernels before 6.14 may return ECANCELED unasked; such a request is submitted once more.
+- Files: engines/ring_files.py. Parking stops what waits for a worker, and waits for the others.
 - A send with MSG_DONTWAIT is over when the call that submits it returns. With CQE_SKIP_SUCCESS and
   MSG_WAITALL it has no completion unless it was short or failed, so a call that sends and waits
   waits for news only. The bytes are kept until the completions that were there have been taken.
@@ -34,21 +35,24 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
 from noria.core.operation import IDLE, IN_FLIGHT, MORE, NATIVE, READINESS
-from noria.engines import uring_probe
+from noria.engines import ring_files, uring_probe
 from noria.engines.interface import READABLE, EngineStatistics, Probe, refuse
 from noria.engines.readiness import ReadinessEngine
 from noria.engines.ring_requests import RingRequests, joined
 from noria.limits import (
     COMPLETION_BYTES_PER_POLL_MAX,
     COMPLETIONS_PER_POLL_MAX,
+    OFFLOAD_QUEUE_MAX,
     PARK_TURNS_MAX,
     RING_BUFFER_BYTES,
     RING_BUFFERS_MAX,
     RING_BUFFERS_MIN,
     RING_COMPLETIONS,
     RING_ENTRIES,
+    RING_WORKERS_MAX,
     SMALL_RECEIVES_MIN,
     TAKE_BACK_CALLS_MAX,
+    UNASKED_CANCELS_MAX,
 )
 from noria.native import ring as native_ring
 from noria.native import sockets as native
@@ -60,6 +64,7 @@ if TYPE_CHECKING:
 
 # Names for the compiler, typed in the .pxd.
 _ECANCELED = errno.ECANCELED
+_EINTR = errno.EINTR
 _ENOBUFS = errno.ENOBUFS
 _EAGAIN = errno.EAGAIN
 _EINVAL = errno.EINVAL
@@ -72,12 +77,16 @@ _READINESS = READINESS
 _READABLE = READABLE
 _RECEIVE = codes.RECEIVE
 _SEND = codes.SEND
+_CLOSE_FILE = codes.CLOSE_FILE
 _ENTRIES_MAX = COMPLETIONS_PER_POLL_MAX
 _BYTES_MAX = COMPLETION_BYTES_PER_POLL_MAX
 _BUFFER_BYTES = RING_BUFFER_BYTES
 _SMALL_MIN = SMALL_RECEIVES_MIN
+_RESTART = 512  # ERESTARTSYS and its kin, which workers let through instead of EINTR
 _NEWS = 2  # tag of the poll on the epoll set
 _GROUP = 1
+_UNASKED_MAX = UNASKED_CANCELS_MAX
+_FILES_MAX = OFFLOAD_QUEUE_MAX
 
 _threads = threading.local()
 
@@ -97,6 +106,8 @@ class UringEngine(RingRequests):
         self._returning: list[Operation] = []
         self._provided = RING_BUFFERS_MIN
         self.retried = 0
+        self._files = 0
+        self._can: frozenset[int] | None = None
         RingRequests.__init__(self, make_ring())
 
     @classmethod
@@ -127,6 +138,7 @@ class UringEngine(RingRequests):
             failure = self._ring.enable()
             if failure < 0:
                 raise OSError(-failure, "the ring cannot be enabled")
+            self._ring.bound_workers(RING_WORKERS_MAX)
             self._owner = me
         self._running = True
         self.deferring = not self.write_through
@@ -234,8 +246,10 @@ class UringEngine(RingRequests):
             result = native.send(op.fd, op.sock, joined(op), 0)
             if result == -_EAGAIN:
                 result = -_ECANCELED
-        else:
+        elif op.code == _RECEIVE:
             self._leave_slot(op)
+        else:
+            self._end_file(op, result)
         op.settle(result)
         self._cancelled.append(op)
 
@@ -298,7 +312,8 @@ class UringEngine(RingRequests):
             if op is not None and op.code == _SEND and op.state == _IN_FLIGHT
         }
         kept = sum(not flags for _, _, flags, _ in self._kept)
-        return found._replace(in_flight=found.in_flight + receives + len(sends) + kept)
+        ours = receives + len(sends) + self._files + kept
+        return found._replace(in_flight=found.in_flight + ours)
 
     def fileno(self) -> int:
         """Nobody else can wait for a ring that needs to be entered."""
@@ -321,7 +336,10 @@ class UringEngine(RingRequests):
             if op.amendable:
                 op.amendable = False
                 op.cancelled = True
-                self._leave_slot(op)
+                if op.code == _RECEIVE:
+                    self._leave_slot(op)
+                elif op.code != _SEND:
+                    self._end_file(op, -_ECANCELED)
                 op.settle(-_ECANCELED)
                 self._cancelled.append(op)
         self._queued.clear()
@@ -377,12 +395,16 @@ class UringEngine(RingRequests):
             return
         if not self._ring.more:
             self._native_in_flight -= 1
-        self._complete_receive(op, result)
+        if op.code == _RECEIVE:
+            self._complete_receive(op, result)
+        else:
+            self._complete_file(op, result)
 
     def _complete_receive(self, op: Operation, result: int) -> None:
         if result > 0:
             data = self._ring.received()
             self._batch_bytes += result
+            op.offset = 0
             if not (op.cancelled and op.absorb(result)):
                 self._add(op, result, _MORE, data)
             if not self._ring.more:
@@ -416,8 +438,17 @@ class UringEngine(RingRequests):
             self._settle(op, -_ECANCELED, None)
         elif slot.leaving:
             self._begin_readiness(op)
+        elif self._unasked(op):
+            self._settle(op, -_ECANCELED, None)
         else:
             self._again(op)
+
+    def _unasked(self, op: Operation) -> bool:
+        """Whether the kernel has cancelled a request by itself, and not for the first time."""
+        if self._ring.result != -_ECANCELED or not self._running:
+            return False
+        op.offset += 1
+        return op.offset > _UNASKED_MAX
 
     def _settle(self, op: Operation, result: int, data: Any) -> None:
         self._leave_slot(op)
@@ -435,6 +466,47 @@ class UringEngine(RingRequests):
         """Submit it once more at the next poll, or when the engine is resumed."""
         self.retried += 1
         self._queue(op)
+
+    # -- files ------------------------------------------------------------------------------
+
+    def _submit_offload(self, op: Operation) -> bool:
+        """Queue it for the ring if that can do it, else leave it to the disk backend."""
+        if self._can is None:
+            self._can = ring_files.supported(self._ring)
+        if not self.direct or op.code not in self._can or not ring_files.suits(op):
+            return ReadinessEngine._submit_offload(self, op)
+        ring_files.lend(op)
+        op.begin(_NATIVE)
+        if self._files >= _FILES_MAX:
+            op.lent = None
+            op.settle(-_EAGAIN)
+            return True
+        op.expected = 0
+        self._files += 1
+        self._queue(op)
+        return False
+
+    def _complete_file(self, op: Operation, result: int) -> None:
+        if result == -_EINTR or result <= -_RESTART:
+            # Closing has closed all the same; nothing else has begun when it says so.
+            result = 0 if op.code == _CLOSE_FILE else -_ECANCELED
+        if result == -_ECANCELED and not op.cancelled:
+            if not self._running:
+                self._again(op)  # parking has taken it back
+                return
+            op.expected += 1
+            if op.expected <= _UNASKED_MAX:
+                self._again(op)
+                return
+        self._end_file(op, result)
+        op.settle(result)
+        self._add(op, result, 0, op.buffer if result >= 0 else None)
+
+    def _end_file(self, op: Operation, result: int) -> None:
+        ring_files.finish(op, result)
+        self._files -= 1
+        if result > 0:
+            self._batch_bytes += result
 
     # -- large messages: by readiness ---------------------------------------------------------
 

@@ -41,14 +41,28 @@ enum { /* features */
 
 enum { /* operations */
     NORIA_OP_NOP = 0,
+    NORIA_OP_FSYNC = 3,
     NORIA_OP_POLL_ADD = 6,
     NORIA_OP_ACCEPT = 13,
     NORIA_OP_ASYNC_CANCEL = 14,
+    NORIA_OP_CONNECT = 16,
+    NORIA_OP_OPENAT = 18,
+    NORIA_OP_CLOSE = 19,
+    NORIA_OP_STATX = 21,
+    NORIA_OP_READ = 22,
+    NORIA_OP_WRITE = 23,
     NORIA_OP_SEND = 26,
-    NORIA_OP_RECV = 27
+    NORIA_OP_RECV = 27,
+    NORIA_OP_RENAMEAT = 35,
+    NORIA_OP_UNLINKAT = 36,
+    NORIA_OP_MKDIRAT = 37,
+    NORIA_OP_SYMLINKAT = 38,
+    NORIA_OP_LINKAT = 39,
+    NORIA_OP_FTRUNCATE = 55
 };
 
 enum {
+    NORIA_SQE_ASYNC = 1 << 4,
     NORIA_SQE_BUFFER_SELECT = 1 << 5,
     NORIA_SQE_CQE_SKIP_SUCCESS = 1 << 6,
     NORIA_RECV_MULTISHOT = 1 << 1,   /* ioprio of RECV */
@@ -64,7 +78,10 @@ enum {
     NORIA_ENTER_GETEVENTS = 1 << 0,
     NORIA_ENTER_EXT_ARG = 1 << 3,
     NORIA_ENTER_NO_IOWAIT = 1 << 7,
+    NORIA_REGISTER_PROBE = 8,
+    NORIA_REGISTER_RESTRICTIONS = 11,
     NORIA_REGISTER_ENABLE_RINGS = 12,
+    NORIA_REGISTER_IOWQ_MAX_WORKERS = 19,
     NORIA_REGISTER_PBUF_RING = 22,
     NORIA_UNREGISTER_PBUF_RING = 23
 };
@@ -125,6 +142,33 @@ struct noria_buffer_registration {
     uint64_t resv[3];
 };
 
+struct noria_operation_probe {
+    uint8_t op, resv;
+    uint16_t flags;
+    uint32_t resv2;
+};
+
+struct noria_probe {
+    uint8_t last_op, ops_len;
+    uint16_t resv;
+    uint32_t resv2[3];
+    struct noria_operation_probe ops[256];
+};
+
+struct noria_restriction {
+    uint16_t opcode;
+    uint8_t allowed, resv;
+    uint32_t resv2[3];
+};
+
+enum {
+    NORIA_OPERATION_SUPPORTED = 1 << 0,
+    NORIA_RESTRICTION_SQE_OP = 1,
+    NORIA_RESTRICTION_SQE_FLAGS_ALLOWED = 2
+};
+
+_Static_assert(sizeof(struct noria_probe) == 16 + 256 * 8, "ABI of struct io_uring_probe");
+_Static_assert(sizeof(struct noria_restriction) == 16, "ABI of struct io_uring_restriction");
 _Static_assert(sizeof(struct noria_ring_params) == 120, "ABI of struct io_uring_params");
 _Static_assert(sizeof(struct noria_sqe) == 64, "ABI of struct io_uring_sqe");
 _Static_assert(sizeof(struct noria_cqe) == 16, "ABI of struct io_uring_cqe");
@@ -247,6 +291,40 @@ static inline int noria_ring_create(struct noria_ring *ring, unsigned entries, u
         ring->fd = -1;
     }
     return result;
+}
+
+/* Whether the kernel knows an operation (io_uring_register(2), IORING_REGISTER_PROBE). */
+static inline int noria_ring_supports(const struct noria_ring *ring, int operation)
+{
+    struct noria_probe probe;
+    memset(&probe, 0, sizeof probe);
+    if (noria_register(ring->fd, NORIA_REGISTER_PROBE, &probe, 256) < 0) return 0;
+    return operation <= probe.last_op && probe.ops[operation].flags & NORIA_OPERATION_SUPPORTED;
+}
+
+/* Bounds the kernel's threads for requests that block, those on files and the others each. */
+static inline long noria_ring_bound_workers(const struct noria_ring *ring, uint32_t most)
+{
+    uint32_t bounds[2] = {most, most};
+    return noria_register(ring->fd, NORIA_REGISTER_IOWQ_MAX_WORKERS, bounds, 2);
+}
+
+/* Lets a ring that is not enabled yet do nothing but receive, send, poll and cancel from then on,
+ * and register nothing more. 0 or -errno. */
+static inline long noria_ring_restrict(const struct noria_ring *ring)
+{
+    static const uint8_t operations[] = {NORIA_OP_RECV, NORIA_OP_SEND, NORIA_OP_POLL_ADD,
+                                         NORIA_OP_ASYNC_CANCEL};
+    struct noria_restriction restrictions[sizeof operations + 1];
+    unsigned count = 0;
+    memset(restrictions, 0, sizeof restrictions);
+    for (; count < sizeof operations; count++) {
+        restrictions[count].opcode = NORIA_RESTRICTION_SQE_OP;
+        restrictions[count].allowed = operations[count];
+    }
+    restrictions[count].opcode = NORIA_RESTRICTION_SQE_FLAGS_ALLOWED;
+    restrictions[count].allowed = NORIA_SQE_BUFFER_SELECT | NORIA_SQE_CQE_SKIP_SUCCESS;
+    return noria_register(ring->fd, NORIA_REGISTER_RESTRICTIONS, restrictions, count + 1);
 }
 
 /* Entries that are filled in and that the kernel has not taken. */

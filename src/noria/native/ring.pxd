@@ -1,3 +1,4 @@
+from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
 
@@ -18,6 +19,16 @@ cdef extern from "noria/native/ring.h":
         unsigned int size
 
 
+cdef class Lent:
+    cdef readonly uint64_t address
+    cdef readonly Py_ssize_t size
+    cdef Py_buffer _view
+    cdef bint _viewed
+    cdef PyObject *_made
+
+    cpdef bytes written(self, Py_ssize_t size)
+
+
 cdef class Ring:
     cdef noria_ring _ring
     cdef noria_group _group
@@ -36,6 +47,9 @@ cdef class Ring:
 
     cpdef int fileno(self) noexcept
     cpdef unsigned int features(self) noexcept
+    cpdef int bound_workers(self, unsigned int most) except? -1
+    cpdef int restrict(self) except? -1
+    cpdef bint supports(self, int operation) noexcept
     cpdef int enable(self) except? -1
     cpdef int make_group(self, int number, unsigned int count, unsigned int size) except? -1
     cpdef unsigned int provide(self, unsigned int count) noexcept
@@ -45,6 +59,9 @@ cdef class Ring:
     cpdef bint prepare_receive(self, object token, int fd) noexcept
     cpdef bint prepare_accept(self, object token, int fd) noexcept
     cpdef bint prepare_send(self, object token, int fd, object data, Py_ssize_t offset) noexcept
+    cpdef bint prepare_call(self, object token, int operation, int fd, uint64_t address,
+                            uint64_t offset, unsigned int length, unsigned int flags,
+                            bint blocks) noexcept
     cpdef bint prepare_poll(self, int tag, int fd) noexcept
     cpdef bint prepare_cancel(self, object token) noexcept
     cpdef bint prepare_cancel_fd(self, int fd) noexcept

@@ -13,6 +13,24 @@ from typing import Any, NoReturn
 COMPILED = False
 
 
+class Lent:
+    """Memory for the kernel; without a ring there is nobody to lend to.
+
+    Raises:
+        OSError: always (ENOSYS).
+    """
+
+    address: int
+    size: int
+
+    def __init__(self, source: object, size: int = 0) -> None:
+        raise OSError(errno.ENOSYS, "io_uring needs the compiled build")
+
+    def written(self, size: int) -> bytes:
+        """Take what the kernel has written."""
+        raise AttributeError("written")
+
+
 class Ring:
     """A ring that cannot be made.
 

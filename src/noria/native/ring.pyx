@@ -4,6 +4,8 @@
 The ring is made with SINGLE_ISSUER and DEFER_TASKRUN, disabled: `enable` makes the calling thread
 its owner, and only that thread may submit or enter from then on. `close` may come from any thread.
 
+Requests on files are told in the kernel's terms, with addresses in memory that is `Lent`.
+
 Every request carries a token, any Python object. But for sends, which are over when the submitting
 call returns, the ring holds a reference to it until the last completion of the request, so what the
 token keeps alive (the memory, the descriptor) lives as long as the kernel may touch it: a ring that
@@ -11,6 +13,7 @@ is closed early, in a forked child or by the end of the interpreter, lets these 
 nowhere rather than free lent memory.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport (
     PyBytes_AS_STRING,
     PyBytes_Check,
@@ -32,6 +35,7 @@ cdef extern from "noria/native/ring.h":
         unsigned char flags
         unsigned short ioprio
         int fd
+        uint64_t off
         uint64_t addr
         unsigned int len
         unsigned int op_flags
@@ -39,7 +43,8 @@ cdef extern from "noria/native/ring.h":
         unsigned short buf_group
     enum:
         NORIA_OP_POLL_ADD, NORIA_OP_ACCEPT, NORIA_OP_ASYNC_CANCEL, NORIA_OP_SEND, NORIA_OP_RECV
-        NORIA_SQE_BUFFER_SELECT, NORIA_SQE_CQE_SKIP_SUCCESS, NORIA_RECV_MULTISHOT
+        NORIA_SQE_ASYNC, NORIA_SQE_BUFFER_SELECT, NORIA_SQE_CQE_SKIP_SUCCESS
+        NORIA_RECV_MULTISHOT
         NORIA_ACCEPT_MULTISHOT, NORIA_CANCEL_ALL, NORIA_CANCEL_FD, NORIA_CANCEL_ANY
         NORIA_CQE_BUFFER, NORIA_CQE_MORE, NORIA_CQE_BUFFER_SHIFT
         NORIA_REGISTER_ENABLE_RINGS
@@ -56,6 +61,9 @@ cdef extern from "noria/native/ring.h":
     noria_sqe *noria_ring_entry(noria_ring *ring) noexcept
     int noria_ring_submit(noria_ring *ring) noexcept nogil
     int noria_ring_enter(noria_ring *ring, long long timeout_ns, long long slack_ns) noexcept nogil
+    bint noria_ring_supports(const noria_ring *ring, int operation) noexcept
+    long noria_ring_bound_workers(const noria_ring *ring, unsigned int most) noexcept
+    long noria_ring_restrict(const noria_ring *ring) noexcept
     long noria_register(int fd, unsigned code, void *argument, unsigned count) noexcept
     void noria_store(unsigned int *place, unsigned int value) noexcept
     long long noria_slack_ns() noexcept
@@ -79,10 +87,62 @@ cdef extern from *:
     int close_fd "close"(int fd) noexcept
     int getpid() noexcept
 
+cdef extern from "Python.h":
+    PyObject *PyBytes_raw "PyBytes_FromStringAndSize"(const char *memory, Py_ssize_t size)
+    int resize_bytes "_PyBytes_Resize"(PyObject **data, Py_ssize_t size)
+
 cdef enum:
     TAGS_MAX = 16  # user data below this is a tag: no object lies there
     TAG_IGNORED = 1
     BORROWED = 1  # of a token: the ring holds no reference
+
+
+cdef class Lent:
+    """Memory for the kernel to read or to write, in place as long as this object lives.
+
+    Args:
+        source: an object whose memory the kernel reads; None for new memory that it writes.
+        size: bytes of the new memory.
+
+    Raises:
+        TypeError, BufferError: `source` has no contiguous memory.
+        MemoryError: there is not as much.
+
+    Attributes:
+        address: where it is.
+        size: its bytes.
+    """
+
+    def __cinit__(self, object source, Py_ssize_t size=0):
+        if source is None:
+            self._made = PyBytes_raw(NULL, size)
+            if self._made == NULL:
+                raise MemoryError
+            self.address = <uintptr_t>PyBytes_AS_STRING(<object>self._made)
+            self.size = size
+        else:
+            PyObject_GetBuffer(source, &self._view, PyBUF_SIMPLE)
+            self._viewed = True
+            self.address = <uintptr_t>self._view.buf
+            self.size = self._view.len
+
+    cpdef bytes written(self, Py_ssize_t size):
+        """Take the first `size` bytes of new memory, which is the caller's then."""
+        cdef PyObject *made = self._made
+        self._made = NULL
+        if made == NULL:
+            raise ValueError("this memory was taken already, or is not new")
+        if resize_bytes(&made, size) < 0:
+            raise MemoryError
+        taken = <bytes><object>made
+        Py_DECREF(taken)
+        return taken
+
+    def __dealloc__(self):
+        if self._made != NULL:
+            Py_DECREF(<object>self._made)
+        if self._viewed:
+            PyBuffer_Release(&self._view)
 
 
 cdef class Ring:
@@ -127,6 +187,18 @@ cdef class Ring:
     cpdef unsigned int features(self) noexcept:
         """Features that the kernel told, as io_uring_setup(2) numbers them."""
         return self._ring.features
+
+    cpdef int bound_workers(self, unsigned int most) except? -1:
+        """Bound the kernel's threads for requests that block, by kind; 0 or minus errno."""
+        return <int>noria_ring_bound_workers(&self._ring, most)
+
+    cpdef int restrict(self) except? -1:
+        """Before it is enabled: forbid it all but receive, send, poll, cancel; 0 or -errno."""
+        return <int>noria_ring_restrict(&self._ring)
+
+    cpdef bint supports(self, int operation) noexcept:
+        """Whether the kernel knows an operation; False also if the ring may not ask."""
+        return noria_ring_supports(&self._ring, operation)
 
     cpdef int enable(self) except? -1:
         """Make the calling thread the owner; 0 or minus errno."""
@@ -196,6 +268,28 @@ cdef class Ring:
                           <unsigned int>(PyBytes_GET_SIZE(data) - offset),
                           MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL, 0, NORIA_SQE_CQE_SKIP_SUCCESS,
                           <uintptr_t><PyObject *>token | BORROWED)
+
+    cpdef bint prepare_call(self, object token, int operation, int fd, uint64_t address,
+                            uint64_t offset, unsigned int length, unsigned int flags,
+                            bint blocks) noexcept:
+        """Queue a request by the fields of an entry (io_uring_enter(2)); False if it is full.
+
+        The token keeps alive what the addresses point to. What `blocks` goes to a worker without
+        an attempt before.
+        """
+        cdef noria_sqe *entry = noria_ring_entry(&self._ring)
+        if entry == NULL:
+            return False
+        entry.opcode = operation
+        entry.flags = NORIA_SQE_ASYNC if blocks else 0
+        entry.fd = fd
+        entry.off = offset
+        entry.addr = address
+        entry.len = length
+        entry.op_flags = flags
+        entry.user_data = <uintptr_t><PyObject *>token
+        Py_INCREF(token)
+        return True
 
     cpdef bint prepare_poll(self, int tag, int fd) noexcept:
         """Queue a wait for readability that carries a tag from 2 to 15; False if it is full."""

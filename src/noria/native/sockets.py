@@ -93,9 +93,9 @@ def peer_address(fd: int, sock: Any) -> Any:
         return None
 
 
-def is_unix(fd: int, sock: socket) -> bool:
-    """Whether it is a Unix socket."""
-    return sock.family == getattr(socket_module, "AF_UNIX", None)
+def is_unix(fd: int, sock: Any) -> bool:
+    """Whether it is a Unix socket; what has no socket object is none."""
+    return sock is not None and sock.family == getattr(socket_module, "AF_UNIX", None)
 
 
 def set_nodelay(fd: int, sock: Any, raw_address: Any) -> int:

@@ -1,5 +1,5 @@
 """Verbs: one decorated function is one operation, in its blocking form."""
 
-from noria.operations import files, sockets
+from noria.operations import children, files, paths, sockets
 
-__all__ = ["files", "sockets"]
+__all__ = ["children", "files", "paths", "sockets"]

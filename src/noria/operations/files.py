@@ -1,4 +1,4 @@
-"""Operations on files: positional, so that several may be in flight on one descriptor.
+"""Operations on open files: positional, so that several may be in flight on one descriptor.
 
 Each function blocks until done and returns a value >= 0 or minus errno; all are OFFLOAD.
 """
@@ -12,10 +12,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from noria.core.catalog import OFFLOAD, operation, result_of
-from noria.core.codes import FSYNC, READ_AT, WRITE_AT
+from noria.core.codes import CLOSE_FILE, DATASYNC, FSYNC, READ_AT, TRUNCATE, WRITE_AT
 from noria.limits import TRANSFER_BYTES_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from noria.core.operation import Operation
 
 _seek_lock = threading.Lock()
@@ -53,10 +55,46 @@ def write_at(op: Operation) -> int:
 @operation(code=FSYNC, lane=OFFLOAD)
 def fsync(op: Operation) -> int:
     """Force the file's data and metadata to the device: 0 (fsync(2))."""
-    if op.fd < 0:
-        return -errno.EBADF  # os.fsync calls it a ValueError
+    return _force(op, os.fsync)
+
+
+@operation(code=DATASYNC, lane=OFFLOAD)
+def datasync(op: Operation) -> int:
+    """Force the file's data to the device, and what is needed to find it again: 0 (fdatasync(2)).
+
+    Where the system has no such call it is `fsync`.
+    """
+    return _force(op, getattr(os, "fdatasync", os.fsync))
+
+
+@operation(code=TRUNCATE, lane=OFFLOAD)
+def truncate(op: Operation) -> int:
+    """Make the file `op.offset` bytes long: 0 (ftruncate(2))."""
     try:
-        os.fsync(op.fd)
+        os.ftruncate(op.fd, op.offset)
+    except OSError as exc:
+        return result_of(exc)
+    return 0
+
+
+@operation(code=CLOSE_FILE, lane=OFFLOAD)
+def close_file(op: Operation) -> int:
+    """Close the number `op.fd`, which nobody may use any more: 0 (close(2)).
+
+    For files whose closing may wait for a device or a server.
+    """
+    try:
+        os.close(op.fd)
+    except OSError as exc:
+        return result_of(exc)
+    return 0
+
+
+def _force(op: Operation, call: Callable[[int], object]) -> int:
+    if op.fd < 0:
+        return -errno.EBADF  # the standard library calls it a ValueError
+    try:
+        call(op.fd)
     except OSError as exc:
         return result_of(exc)
     return 0

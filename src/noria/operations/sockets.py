@@ -9,8 +9,9 @@ connect(2), ...
 from __future__ import annotations
 
 import errno
+import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noria.core.catalog import READ, WRITE, operation, result_of
 from noria.core.codes import (
@@ -35,7 +36,17 @@ _PENDING_NAMES = ("EINPROGRESS", "EALREADY", "EWOULDBLOCK", "EAGAIN", "WSAEWOULD
 _CONNECT_PENDING = {getattr(errno, name) for name in _PENDING_NAMES if hasattr(errno, name)}
 
 
-@operation(code=ACCEPT, lane=READ)
+def _close_accepted(result: int, data: Any) -> None:
+    if data is None:
+        return
+    number, sock, _ = data
+    if sock is None:
+        os.close(number)
+    else:
+        sock.close()
+
+
+@operation(code=ACCEPT, lane=READ, discard=_close_accepted)
 def accept(op: Operation) -> int:
     """Accept one connection: its number; `op.buffer` gets (number, socket or None, raw address)."""
     accepted = native.accept(op.fd, op.sock)

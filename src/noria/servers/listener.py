@@ -9,7 +9,6 @@ given up before it was accepted is passed over.
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from asyncio import trsock
 from typing import TYPE_CHECKING, Any
@@ -60,16 +59,6 @@ class AcceptOperation(Operation):
             listener._on_connection(data)
         elif result != -errno.ECANCELED:
             listener._on_failure(result)
-
-    def discard(self, result: int, data: Any) -> None:
-        """Close a connection that came too late for anybody."""
-        if result < 0 or data is None:
-            return
-        number, sock, _ = data
-        if sock is None:
-            os.close(number)
-        else:
-            sock.close()
 
 
 class Listener:
