@@ -12,7 +12,9 @@ logger = logging.getLogger("noria")
 _announced: set[tuple[str, str]] = set()
 
 
-def new_event_loop(engine: str | None = None, *, write_through: bool = False) -> Loop:
+def new_event_loop(
+    engine: str | None = None, *, write_through: bool = False, restricted: bool = False
+) -> Loop:
     """Make an event loop.
 
     The choice of the engine is logged with its reason on the logger `noria`, at level INFO when it
@@ -23,6 +25,9 @@ def new_event_loop(engine: str | None = None, *, write_through: bool = False) ->
         write_through: have every `write` of a transport make its system call before it returns.
             Only the engine `uring` does otherwise: there small writes wait for the end of the turn
             of the loop, and several of them cost one call.
+        restricted: have the kernel refuse everything but receives, sends, polls and their
+            cancellation on the engine `uring`'s ring, for good (io_uring_register(2),
+            RESTRICTIONS). Files then go by threads. The other engines have nothing to restrict.
 
     Returns:
         The loop, not running. Its owner closes it.
@@ -43,6 +48,7 @@ def new_event_loop(engine: str | None = None, *, write_through: bool = False) ->
         else:
             break
     made.write_through = write_through
+    made.restricted = restricted
     known = (choice.name, choice.reason)
     level = logging.DEBUG if known in _announced else logging.INFO
     _announced.add(known)

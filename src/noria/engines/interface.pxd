@@ -9,6 +9,7 @@ cdef class Engine:
     cdef public bint signalled
     cdef public bint deferring
     cdef public bint write_through
+    cdef public bint restricted
 
     cpdef bint submit(self, Operation op) except? -1
     cpdef long long try_send(self, int fd, object sock, object data,

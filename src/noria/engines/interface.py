@@ -70,6 +70,8 @@ class Engine:
         """This process is a fork of the one that made the engine (E10)."""
         self.write_through = False
         """Never defer; from the next run on."""
+        self.restricted = False
+        """Let the kernel's interface do no more than sockets need; from the first run on."""
         self.deferring = False
         """Small sends are best handed over by `defer`, which lets them wait for the next `poll`."""
 

@@ -135,10 +135,15 @@ class UringEngine(RingRequests):
             self._polled = False
             self._owner = None
         if self._owner is None:
+            if self.restricted:
+                failure = self._ring.restrict()
+                if failure < 0:
+                    raise OSError(-failure, "the ring cannot be restricted")
             failure = self._ring.enable()
             if failure < 0:
                 raise OSError(-failure, "the ring cannot be enabled")
-            self._ring.bound_workers(RING_WORKERS_MAX)
+            if not self.restricted:
+                self._ring.bound_workers(RING_WORKERS_MAX)
             self._owner = me
         self._running = True
         self.deferring = not self.write_through
