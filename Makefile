@@ -81,8 +81,21 @@ test-all: ## the tests on every supported Python that is installed
 
 .PHONY: test-deep
 test-deep: export NORIA_TEST_DEEP := 1
-test-deep: build client ## the tests with the long stress tests
+test-deep: build client ## the tests with the long stress tests, and test-memory
 	$(tests)
+	@$(MAKE) test-memory
+
+.PHONY: test-memory
+test-memory: $(VENV)/.dev ## the tests of what is compiled, under AddressSanitizer
+	@status=0; \
+	scripts/test-memory.sh $(RUN) $(BUILD)-asan $(REPORTS)/$(TAG)-memory $(ARGS) || status=$$?; \
+	case $$status in \
+		0) echo "test-memory: PASSED" ;; \
+		77) echo "test-memory: NOT RUN, this cannot be done here (status 77); the line above" \
+			"says what is missing" ;; \
+		*) echo "test-memory: FAILED (status $$status)" ;; \
+	esac; \
+	exit $$status
 
 .PHONY: test-windows
 test-windows: ## the portable tests on the Windows CPython, under Wine
