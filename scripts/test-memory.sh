@@ -62,8 +62,8 @@ find_sanitizers() {
 # PYTHONMALLOC: each Python object is an allocation of its own, with a red zone around it.
 # detect_leaks: the interpreter keeps memory when it ends; what noria keeps is seen by the ledger of
 # the tests. allocator_may_return_null: too much memory is a MemoryError, as it is without.
-# handle_segv: pytest's handler would hide the report. max_free_fill_size: nobody watches the kernel,
-# but what it sends from freed memory is not what the tests expect then.
+# handle_segv: pytest's handler would hide the report. max_free_fill_size: the kernel goes
+# unseen, but what it sends from freed memory is not what the tests expect.
 watched() {
     local options=detect_leaks=0:allocator_may_return_null=1:handle_segv=2
     options+=:detect_stack_use_after_return=1:max_free_fill_size=1048576
