@@ -63,6 +63,8 @@ COMPILED: Final = (
     "noria.transports.connection",
     "noria.transports.sending",
     "noria.transports.stream",
+    "noria.servers.clients",
+    "noria.servers.listener",
 )
 """The compiled modules. Of `x.pyx` and `x.py` the first is compiled; the `.py` is its twin."""
 

@@ -179,6 +179,7 @@ class ConnectMixin(SocketsMixin):
                 sock.close()
             raise
         transport = StreamTransport(self, Descriptor(sock.fileno(), sock), protocol)
+        transport._set_nodelay()
         waiter = self.create_future()
         self.call_soon(transport._start, waiter)
         try:

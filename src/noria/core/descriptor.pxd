@@ -1,3 +1,9 @@
+from noria.native cimport calls
+
+
+cdef long long _open_count
+
+
 cdef class Descriptor:
     cdef public int fd
     cdef public int leases

@@ -11,18 +11,17 @@ The generation tells one life of the owner from the next in logs and tests.
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
 import socket as socket_module
-import sys
 from typing import TYPE_CHECKING, Any
+
+from noria.native import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _generations = itertools.count(1)
-_open_count = 0
+_open_count = 0  # typed in the .pxd
 
 
 class Descriptor:
@@ -155,7 +154,7 @@ class Descriptor:
                 sock.close()
                 _let_go(sock)
             else:
-                _close_number(fd)
+                calls.close_number(fd)
         finally:
             on_closed = self._on_closed
             self._on_closed = None
@@ -180,23 +179,6 @@ def _let_go(sock: Any) -> None:
     """Undo `_hold`: the socket is closed now if it was told to, and no file of it is left."""
     if isinstance(sock, socket_module.socket):
         sock._decref_socketios()  # type: ignore[attr-defined]
-
-
-def _close_number(fd: int) -> None:
-    """Close a number that has no socket object.
-
-    On Windows a socket's number is none of the C library's: each has its own way to close, and
-    Winsock, which knows its sockets, is asked first.
-    """
-    if sys.platform == "win32":
-        try:
-            socket_module.close(fd)
-        except OSError as exc:
-            if exc.errno != errno.ENOTSOCK:
-                raise
-        else:
-            return
-    os.close(fd)
 
 
 def open_count() -> int:

@@ -66,6 +66,8 @@ class Slot:
 
     def take_operations(self) -> list[Operation]:
         """Give every operation that waits here, and wait for none any more."""
+        if self.reader is None and self.writer is None:
+            return []  # nobody queues behind nobody
         taken = self.operations()
         self.reader = self.writer = None
         self.readers = self.writers = None

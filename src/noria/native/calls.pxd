@@ -1,3 +1,4 @@
+cpdef object close_number(int fd)
 cpdef object call_in_context(object context, object function, tuple args)
 cpdef object call_one_in_context(object context, object function, object argument)
 cpdef object call_method_in_context(object context, object owner, str name, object argument)

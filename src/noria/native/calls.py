@@ -1,5 +1,9 @@
 """Calls into user code and the interpreter, interpreted twin of calls.pyx."""
 
+import errno
+import os
+import socket
+import sys
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
@@ -10,12 +14,30 @@ __all__ = [
     "call_method_in_context",
     "call_one_in_context",
     "check_signals",
+    "close_number",
     "copy_context",
     "is_sole",
     "track",
     "try_in_context",
     "try_method_in_context",
 ]
+
+
+def close_number(fd: int) -> None:
+    """Close a number that has no socket object.
+
+    On Windows a socket's number is none of the C library's: each has its own way to close, and
+    Winsock, which knows its sockets, is asked first.
+    """
+    if sys.platform == "win32":
+        try:
+            socket.close(fd)
+        except OSError as exc:
+            if exc.errno != errno.ENOTSOCK:
+                raise
+        else:
+            return
+    os.close(fd)
 
 
 def call_in_context(context: Context, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+def close_number(fd: int) -> None: ...
 def call_in_context(
     context: Context, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any: ...

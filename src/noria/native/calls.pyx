@@ -2,6 +2,10 @@
 
 cdef extern from *:
     """
+    #include <errno.h>
+    #include <string.h>
+    #include <unistd.h>
+
     /* The context is left before the error, if any, is passed on: as Context.run does it. */
     static PyObject *noria_leave(PyObject *context, PyObject *result) {
         if (PyContext_Exit(context) < 0) {
@@ -73,10 +77,29 @@ cdef extern from *:
     object noria_call_one(object context, object function, object argument)
     object noria_call_method(object context, object owner, object name, object argument)
     int PyErr_CheckSignals() except -1
+    int close_fd "close"(int fd) noexcept nogil
+    int errno
+    const char *strerror(int number)
+    enum:
+        EINTR, ECONNRESET
     bint noria_is_sole(object thing)
     void noria_track(object thing)
     object PyObject_Call(object function, tuple args, dict keywords)
     object PyContext_CopyCurrent()
+
+
+cpdef object close_number(int fd):
+    """Close a descriptor number (close(2)); an interrupted one has closed, and a reset is none.
+
+    Raises:
+        OSError: the number is none (EBADF), or what was written could not be stored.
+    """
+    cdef int failure = 0
+    with nogil:
+        if close_fd(fd) < 0:
+            failure = errno
+    if failure != 0 and failure != EINTR and failure != ECONNRESET:
+        raise OSError(failure, strerror(failure).decode())
 
 
 cpdef object call_in_context(object context, object function, tuple args):

@@ -1,14 +1,19 @@
+# cython: boundscheck=False, wraparound=False
 """Listener: accepts the connections of one listening socket.
 
 One multishot accept is in flight. The engine takes a bounded number of connections per turn; when
 the process or the machine is out of descriptors or memory, the listener rests for
 ACCEPT_RETRY_SECONDS instead of spinning on a socket that stays readable. A connection that was
 given up before it was accepted is passed over.
+
+What all connections of a listener have in common is found out once: their local address unless it
+listens on all, and on Linux, where an accepted socket inherits it, TCP_NODELAY.
 """
 
 from __future__ import annotations
 
 import errno
+import socket
 import sys
 from asyncio import trsock
 from typing import TYPE_CHECKING, Any
@@ -19,11 +24,11 @@ from noria.core.operation import IN_FLIGHT, Operation
 from noria.errors import from_result
 from noria.limits import ACCEPT_RETRY_SECONDS
 from noria.native import calls
+from noria.native import sockets as native
 from noria.transports.stream import StreamTransport
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
     from collections.abc import Callable
 
     from noria.loop.core import LoopCore
@@ -61,6 +66,12 @@ class AcceptOperation(Operation):
             listener._on_failure(result)
 
 
+_IP = (socket.AF_INET, socket.AF_INET6)
+_ANY = ("0.0.0.0", "::")
+_TRANSPARENT = ((getattr(socket, "SOL_IP", 0), 19), (getattr(socket, "IPPROTO_IPV6", 41), 75))
+"""IP_TRANSPARENT and IPV6_TRANSPARENT (ip(7)): connections to any address are accepted."""
+
+
 class Listener:
     """Accepts on one socket until closed.
 
@@ -78,6 +89,7 @@ class Listener:
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         server: Any,
     ) -> None:
+        self._descriptor: Any = None  # until it is made: see __del__
         self._loop = loop
         self._sock = sock
         self._protocol_factory = protocol_factory
@@ -86,6 +98,8 @@ class Listener:
         self._retry: Handle | None = None
         self._descriptor = Descriptor(sock.fileno(), sock)
         self._accept = AcceptOperation(self, self._descriptor)
+        self._local = _common_address(sock)
+        self._nodelay = _passes_nodelay_on(sock)
 
     def start(self) -> None:
         """Begin to accept.
@@ -110,9 +124,8 @@ class Listener:
 
     def __del__(self) -> None:
         """Leave the socket of a server that nobody closed to the collector, as asyncio does."""
-        descriptor: Descriptor | None = getattr(self, "_descriptor", None)
-        if descriptor is not None:
-            descriptor.abandon()
+        if self._descriptor is not None:
+            self._descriptor.abandon()
 
     def _on_connection(self, accepted: tuple[int, socket.socket | None, Any]) -> None:
         number, sock, peer = accepted
@@ -131,6 +144,9 @@ class Listener:
                 raise
             self._report(exc, protocol)
             return
+        transport._local = self._local
+        if not self._nodelay:
+            transport._set_nodelay()
         transport._start()
 
     def _report(self, exc: BaseException, protocol: asyncio.BaseProtocol | None) -> None:
@@ -166,3 +182,34 @@ class Listener:
                 }
             )
         self._retry = self._loop.call_later(ACCEPT_RETRY_SECONDS, self.start)
+
+
+def _common_address(sock: socket.socket) -> Any:
+    """Give the raw local address that every accepted connection has; None if they may differ."""
+    if sock.family in _IP:
+        try:
+            if sock.getsockname()[0] in _ANY or any(_is_set(sock, *each) for each in _TRANSPARENT):
+                return None
+        except OSError:
+            return None
+    return native.local_address(sock.fileno(), sock)
+
+
+def _is_set(sock: socket.socket, level: int, option: int) -> bool:
+    try:
+        return bool(sock.getsockopt(level, option))
+    except OSError:
+        return False  # the option is not for this kind of socket
+
+
+def _passes_nodelay_on(sock: socket.socket) -> bool:
+    """Switch Nagle's algorithm off for what is accepted; whether that could be done."""
+    if sys.platform != "linux" or sock.family not in _IP or sock.type != socket.SOCK_STREAM:
+        return False
+    if sock.proto not in (0, socket.IPPROTO_TCP):
+        return False
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        return False
+    return True

@@ -9,45 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
 
-from noria.native.members import Members
-from noria.transports.stream import StreamTransport
+from noria.servers.clients import Clients
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-
-
-class Clients:
-    """The connections of a server, in place of asyncio's WeakSet.
-
-    It keeps none alive, so that an abandoned one can be found out. noria's own transports leave
-    before they go, and are known by address; of others there are weak references.
-    """
-
-    def __init__(self) -> None:
-        self._own = Members()
-        self._others: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def _place_of(self, transport: Any) -> Any:
-        return self._own if type(transport) is StreamTransport else self._others
-
-    def __len__(self) -> int:
-        return len(self._own) + len(self._others)
-
-    def add(self, transport: Any) -> None:
-        """Enter a transport."""
-        self._place_of(transport).add(transport)
-
-    def discard(self, transport: Any) -> None:
-        """Take a transport out, if it is in."""
-        self._place_of(transport).discard(transport)
-
-    def copy(self) -> list[Any]:
-        """Give the transports in a list, which keeps them alive."""
-        return [*self._own.copy(), *self._others]
 
 
 class Server(asyncio.Server):

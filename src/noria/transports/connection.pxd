@@ -21,6 +21,8 @@ cdef class Connection:
     cdef object _context
     cdef readonly object _protocol
 
+    cdef object _set_up(self, LoopCore loop, Descriptor descriptor, object peer, object extra,
+                        object server, object context)
     cdef object _stop_receiving(self)
     cdef object _stop_sending(self)
     cdef bint _send_all(self) except -1

@@ -26,16 +26,7 @@ _Socket = socket.socket
 
 
 class Connection:
-    """A connected descriptor, its protocol, and its end.
-
-    Args:
-        loop: the loop it belongs to.
-        descriptor: owner of the socket, which must be non-blocking.
-        peer: raw peer address where the caller knows it, else None.
-        extra: entries for `get_extra_info`.
-        server: the server that accepted the connection.
-        context: context that the protocol is called in; None copies the current one.
-    """
+    """A connected descriptor, its protocol, and its end."""
 
     __slots__ = (
         "__weakref__",
@@ -54,15 +45,16 @@ class Connection:
         "_sock",
     )
 
-    def __init__(
+    def _set_up(
         self,
         loop: LoopCore,
         descriptor: Descriptor,
-        peer: Any = None,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
-        context: Any = None,
+        peer: Any,
+        extra: dict[str, Any] | None,
+        server: Any,
+        context: Any,
     ) -> None:
+        """Do what `__init__` does; apart from it, because a call of that one is slow."""
         self._descriptor: Descriptor | None = None  # until all else has succeeded: see __del__
         self._loop = loop
         self._fd = descriptor.fd

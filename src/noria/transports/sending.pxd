@@ -1,4 +1,5 @@
 cimport cython
+from noria.core.descriptor cimport Descriptor
 from noria.core.operation cimport Operation
 from noria.loop.core cimport LoopCore
 from noria.native cimport sockets as native
@@ -24,6 +25,8 @@ cdef class SendingTransport(Connection):
     cdef readonly WriteFlow _flow
     cdef SendOperation _sending
 
+    cdef object _set_up(self, LoopCore loop, Descriptor descriptor, object peer, object extra,
+                        object server, object context)
     @cython.locals(op=SendOperation)
     cdef object _stop_sending(self)
     cdef bint _send_all(self) except -1

@@ -59,20 +59,20 @@ class SendOperation(Operation):
 
 
 class SendingTransport(Connection):
-    """A connection that data is written to; see `Connection` for the arguments."""
+    """A connection that data is written to."""
 
     __slots__ = ("_flow", "_sending")
 
-    def __init__(
+    def _set_up(
         self,
         loop: LoopCore,
         descriptor: Descriptor,
-        peer: Any = None,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
-        context: Any = None,
+        peer: Any,
+        extra: dict[str, Any] | None,
+        server: Any,
+        context: Any,
     ) -> None:
-        Connection.__init__(self, loop, descriptor, peer, extra, server, context)
+        Connection._set_up(self, loop, descriptor, peer, extra, server, context)
         self._flow: WriteFlow | None = None
         self._sending: SendOperation | None = None
 

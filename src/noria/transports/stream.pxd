@@ -30,6 +30,8 @@ cdef class StreamTransport(SendingTransport):
 
     cdef object _release(self)
     cdef list _state(self)
+    cdef object _take_protocol(self, object protocol)
+    cpdef object _set_nodelay(self)
     cpdef object _start(self, object waiter=*)
     cpdef object _begin(self, object waiter)
     cdef bint _at_end(self)

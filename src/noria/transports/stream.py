@@ -39,6 +39,7 @@ _SIZE = RECEIVE_BYTES
 _SHARE = RECEIVE_BYTES_PER_TURN_MAX
 _EAGAIN = errno.EAGAIN
 _ECANCELED = errno.ECANCELED
+_BufferedProtocol = asyncio.BufferedProtocol
 
 _STOPPED = 0
 _RECEIVING = 1
@@ -92,27 +93,30 @@ class StreamTransport(SendingTransport):
         server: Any = None,
         context: Any = None,
     ) -> None:
-        SendingTransport.__init__(self, loop, descriptor, peer, extra, server, context)
+        self._set_up(loop, descriptor, peer, extra, server, context)
         self._held: list[Any] | None = None
         self._paused = False
         self._started = False
         self._receiving = _STOPPED
-        self._receive = ReceiveOperation(codes.RECEIVE, self._fd, self._sock)
+        self._receive = ReceiveOperation(_RECEIVE, self._fd, self._sock)
         self._receive.transport = self
         self._receive.descriptor = descriptor
         self._receive.expectant = True
-        self.set_protocol(protocol)
-        native.set_nodelay(self._fd, self._sock, self._peer)
+        self._take_protocol(protocol)
         if server is not None:
             server._attach(self)
         self._descriptor = descriptor
+
+    def _set_nodelay(self) -> None:
+        """Switch Nagle's algorithm off where the socket is TCP, as asyncio does."""
+        native.set_nodelay(self._fd, self._sock, self._peer)
 
     # -- starting ---------------------------------------------------------------------------
 
     def _start(self, waiter: asyncio.Future[Any] | None = None) -> None:
         """Call `connection_made`, begin to read, release the waiter; once, from the loop."""
         try:
-            calls.call_one_in_context(self._context, self._protocol.connection_made, self)
+            calls.call_method_in_context(self._context, self._protocol, "connection_made", self)
         except (SystemExit, KeyboardInterrupt):
             self._loop.call_soon(self._begin, waiter)  # the next run goes on here (L4)
             raise
@@ -140,8 +144,11 @@ class StreamTransport(SendingTransport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Give the following events to another protocol."""
+        self._take_protocol(protocol)
+
+    def _take_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
-        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
+        self._buffered = isinstance(protocol, _BufferedProtocol)
 
     # -- ending -----------------------------------------------------------------------------
 
