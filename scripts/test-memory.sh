@@ -126,14 +126,14 @@ check_engines() {
 }
 
 run_tests() {
-    local begin=$SECONDS status=0
+    local begin=$SECONDS status=0 what=${*%% --*}
     say "pytest $*"
     NORIA_TEST_BUILD=compiled PYTHONPATH="$build/lib" watched "$reports/found" \
         "$python" -m pytest -q -p no:cacheprovider -rsfE "$@" | tee "$reports/tests.log" |
         sed -u '/^SKIPPED/d' || status=$?
     grep '^SKIPPED' "$reports/tests.log" >>"$reports/skipped.log" || true
-    summary+=("$((SECONDS - begin)) s, $*: $(tail -n 1 "$reports/tests.log")")
-    [[ "$status" -eq 0 ]] || failed+=("$*: status $status of pytest")
+    summary+=("$((SECONDS - begin)) s, $what: $(tail -n 1 "$reports/tests.log")")
+    [[ "$status" -eq 0 ]] || failed+=("$what: status $status of pytest")
 }
 
 # A process for each folder: the longer one lives, the longer its garbage collector takes.
