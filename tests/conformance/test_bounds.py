@@ -108,7 +108,8 @@ def test_e11_one_connection_has_a_bounded_share(
         driver.poll(1.0)
         sizes.append(len(op.received) - before)
         assert sizes[-1] > 0
-    assert max(sizes) <= RECEIVE_BYTES_PER_TURN_MAX + 4096
+    # One receive may go beyond it, and one may come from a ring that gives the connection up.
+    assert max(sizes) <= RECEIVE_BYTES_PER_TURN_MAX + 2 * 4096
     driver.end(op)
 
 

@@ -58,6 +58,8 @@ cdef class UringEngine(RingRequests):
     cpdef int poll(self, long long timeout_ns, Completions batch) except -1
     @cython.locals(ring=native_ring.Ring, enough=bint)
     cdef long long _wait_for_news(self, long long timeout_ns) except? -1
+    @cython.locals(ring=native_ring.Ring, count=cython.longlong)
+    cdef long long _wait_for_readiness(self, long long timeout_ns) except? -1
     @cython.locals(ring=native_ring.Ring, batch=Completions, count=int, received=cython.uint, has_news=bint,
                    op=Operation)
     cdef long long _collect(self) except? -1

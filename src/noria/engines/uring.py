@@ -356,6 +356,8 @@ class UringEngine(RingRequests):
 
     def _wait_for_news(self, timeout_ns: int) -> int:
         ring = self._ring
+        if not (self._native_in_flight or self._polled):
+            return self._wait_for_readiness(timeout_ns)
         if not self._polled:
             if ring.queued() >= RING_ENTRIES:
                 self._enter(0)  # or there is no room for the poll
@@ -366,6 +368,16 @@ class UringEngine(RingRequests):
         if timeout_ns or ring.queued() or (ring.pending() and not enough):
             self._enter(timeout_ns)
         return 0 if self._kept else self._collect()  # what was kept is older
+
+    def _wait_for_readiness(self, timeout_ns: int) -> int:
+        """Wait for the epoll set alone: the ring has nothing to tell but of sends that failed."""
+        ring = self._ring
+        if ring.queued() or ring.pending():
+            self._enter(0)
+        if ring.completed() or self._kept:
+            timeout_ns = 0
+        count = self.poller.wait(timeout_ns, self._sink)
+        return count if self._kept else count + self._collect()
 
     def _collect(self) -> int:
         """Take a bounded number of completions, and the news of the epoll set."""
