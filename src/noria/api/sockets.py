@@ -36,6 +36,7 @@ else:
     _TLS_SOCKETS = (ssl.SSLSocket,)
 
 _EAGAIN = errno.EAGAIN
+_Socket = socket.socket  # by far the usual type, and none of TLS
 _IP_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
@@ -95,9 +96,11 @@ class SocketsMixin(WatchMixin, ResolveMixin):
         fd = self._socket_number(sock)
         view = lend_readable(data)
         size = len(view)
+        count = native.send(fd, sock, view, 0)
+        if count == size:
+            return
         sent = 0
         while True:
-            count = native.send(fd, sock, view, sent)
             if count >= 0:
                 sent += count
                 if sent >= size:
@@ -105,6 +108,7 @@ class SocketsMixin(WatchMixin, ResolveMixin):
             elif count != -_EAGAIN:
                 raise from_result(count, "sock_sendall", fd)
             await self._wait_for_socket(sock, fd, WAIT_WRITABLE)
+            count = native.send(fd, sock, view, sent)
 
     async def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> int:
         """Send one datagram to `address`; its length (sendto(2))."""
@@ -176,7 +180,7 @@ class SocketsMixin(WatchMixin, ResolveMixin):
             raise TypeError("Socket cannot be of type SSLSocket")
 
     def _socket_number(self, sock: socket.socket) -> int:
-        if isinstance(sock, _TLS_SOCKETS):
+        if type(sock) is not _Socket and isinstance(sock, _TLS_SOCKETS):
             raise TypeError("Socket cannot be of type SSLSocket")
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")

@@ -27,6 +27,7 @@ cdef class Operation:
     cdef public long long offset
     cdef public long long result
 
+    cdef object _set_up(self, int code, int fd, object sock)
     cpdef long long perform(self) except? -1
     cpdef object begin(self, int route)
     cpdef object settle(self, long long result)

@@ -86,6 +86,10 @@ class Operation:
     )
 
     def __init__(self, code: int, fd: int = -1, sock: Any = None) -> None:
+        self._set_up(code, fd, sock)
+
+    def _set_up(self, code: int, fd: int, sock: Any) -> None:
+        """Do what `__init__` does; apart from it, because a call of that one is slow."""
         self.code = code
         self.lane: int = CATALOG[code].lane
         self.fd = fd

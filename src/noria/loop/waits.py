@@ -24,7 +24,7 @@ class FutureOperation(Operation):
     __slots__ = ("future",)
 
     def __init__(self, code: int, fd: int, sock: Any, future: asyncio.Future[Any]) -> None:
-        Operation.__init__(self, code, fd, sock)
+        self._set_up(code, fd, sock)
         self.future = future
 
     def deliver(self, result: int, flags: int, data: object) -> None:
