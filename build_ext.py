@@ -55,6 +55,7 @@ COMPILED: Final = (
     "noria.engines.epoll",
     "noria.engines.ring_files",
     "noria.engines.ring_requests",
+    "noria.engines.ring_single",
     "noria.engines.uring",
     "noria.loop.handles",
     "noria.loop.core",
@@ -77,6 +78,7 @@ LINUX_ONLY: Final = (
     "noria.engines.epoll_poller",
     "noria.engines.ring_files",
     "noria.engines.ring_requests",
+    "noria.engines.ring_single",
     "noria.engines.uring",
 )
 """Those of COMPILED that need headers of Linux; elsewhere they stay interpreted and idle."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,10 @@ if EXPECTED == "interpreted":
     for name in ("Cython", "cython"):
         cast("dict[str, Any]", sys.modules)[name] = None
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background jobs. The programs that tests start and interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DEEP = os.environ.get("NORIA_TEST_DEEP") == "1"
 

@@ -211,8 +211,12 @@ def test_interleaving(
         tried.append(address[0])
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
 
+    async def connect_owned(descriptor: Any, sock: socket.socket, address: Any) -> None:
+        await sock_connect(sock, address)
+
     async def main() -> None:
         monkeypatch.setattr(both, "sock_connect", sock_connect)
+        monkeypatch.setattr(both, "_connect_owned", connect_owned, raising=False)
         resolve(("::1", 1), ("::2", 1), ("::3", 1), ("127.0.0.1", 1), ("127.0.0.2", 1))
         for interleave, order in (
             (None, ["::1", "::2", "::3", "127.0.0.1", "127.0.0.2"]),

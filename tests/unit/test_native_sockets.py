@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MODULES = twins("sockets")
+compiled = MODULES[-1]
 Pair = tuple[socket.socket, socket.socket]
 
 
@@ -349,3 +350,46 @@ def test_shutdown_writing(native: ModuleType, pair: Pair) -> None:
 
 def test_the_twins_know_who_they_are() -> None:
     assert [module.COMPILED for module in MODULES] == [False, True][: len(MODULES)]
+
+
+@pytest.mark.skipif(not compiled.COMPILED, reason="raw addresses are made by the compiled calls")
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [
+        (socket.AF_INET, ("127.0.0.1", 80)),
+        (socket.AF_INET, ("255.255.255.255", 65535)),
+        (socket.AF_INET6, ("::1", 0, 0, 0)),
+        (socket.AF_INET6, ("2001:db8::7", 443, 0xABCDE, 3_000_000_000)),
+    ],
+)
+def test_raw_addresses_are_read_back(family: int, address: Any) -> None:
+    raw = compiled.raw_address(family, address)
+    assert isinstance(raw, bytes)
+    found = compiled.address_of(raw)
+    assert (found[0].partition("%")[0], *found[1:]) == address
+
+
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [
+        (socket.AF_INET, ("localhost", 80)),
+        (socket.AF_INET, ("127.0.0.1", -1)),
+        (socket.AF_INET, ("127.0.0.1", 65536)),
+        (socket.AF_INET, ("127.0.0.1\0", 80)),
+        (socket.AF_INET, ("127.0.0.1", "80")),
+        (socket.AF_INET, ("127.0.0.1", 80, 0, 0)),
+        (socket.AF_INET, ["127.0.0.1", 80]),
+        (socket.AF_INET, ("127.0.0.1",)),
+        (socket.AF_INET, ("::1", 80)),
+        (socket.AF_INET6, ("127.0.0.1", 80)),
+        (socket.AF_INET6, ("::1%lo", 80, 0, 1)),
+        (socket.AF_INET6, ("::1", 80, 1 << 20, 0)),
+        (socket.AF_INET6, ("::1", 80, None, 0)),
+        (socket.AF_INET6, ("::1", 80, 0)),
+        (getattr(socket, "AF_UNIX", 1), "/path"),
+    ],
+)
+def test_other_addresses_are_left_to_the_standard_library(
+    native: ModuleType, family: int, address: Any
+) -> None:
+    assert native.raw_address(family, address) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import socket
@@ -11,7 +12,9 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noria.api.sockets import SocketsMixin
+from noria.core.codes import CONNECT
 from noria.core.descriptor import Descriptor
+from noria.loop.waits import FutureOperation
 from noria.transports.stream import StreamTransport
 
 if TYPE_CHECKING:
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     AddressInfo = tuple[int, int, int, str, Any]
 
 _Protocol = TypeVar("_Protocol", bound="asyncio.BaseProtocol")
+_ON_THE_WAY = frozenset(
+    {errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+)
+"""What the network answers to a connect; asyncio's message for it tells the address."""
 _UNIX = getattr(socket, "AF_UNIX", None)
 
 
@@ -78,21 +85,22 @@ class ConnectMixin(SocketsMixin):
         )
         if sock is not None:
             self._check_tls_socket(sock)
-        made_here = sock is None
+        descriptor = None
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
             if happy_eyeballs_delay is not None and interleave is None:
                 interleave = 1
             hints = (family, proto, flags)
-            sock = await self._connect_to_any(
+            descriptor = await self._connect_to_any(
                 (host, port), hints, local_addr, happy_eyeballs_delay, interleave, all_errors
             )
+            sock = descriptor.sock
         elif sock is None:
             raise ValueError("host and port was not specified and no sock specified")
         elif sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
-        transport, protocol = await self._connected(sock, protocol_factory, made_here)
+        transport, protocol = await self._connected(sock, protocol_factory, descriptor)
         if self._debug:
             logger.debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
         return transport, protocol
@@ -128,7 +136,8 @@ class ConnectMixin(SocketsMixin):
             except BaseException:
                 sock.close()
                 raise
-            return await self._connected(sock, protocol_factory, made_here=True)
+            descriptor = Descriptor(sock.fileno(), sock)
+            return await self._connected(sock, protocol_factory, descriptor)
         if sock is None:
             raise ValueError("no path and sock were specified")
         if sock.family != _UNIX or sock.type != socket.SOCK_STREAM:
@@ -165,20 +174,26 @@ class ConnectMixin(SocketsMixin):
         self,
         sock: socket.socket,
         protocol_factory: Callable[[], _Protocol],
-        made_here: bool = False,
+        descriptor: Descriptor | None = None,
     ) -> tuple[asyncio.Transport, _Protocol]:
-        """Make the transport of a connected socket and wait until its protocol has it."""
+        """Make the transport of a connected socket and wait until its protocol has it.
+
+        A socket that was made here has its descriptor already, and is closed if that fails.
+        """
         try:
             sock.setblocking(False)
             self._check_closed()
             protocol = protocol_factory()
             _ = protocol.connection_made  # what is no protocol is refused here, as asyncio does
-            self._ensure_fd_no_transport(sock)
+            if descriptor is None:
+                self._ensure_fd_no_transport(sock)
         except BaseException:
-            if made_here:
-                sock.close()
+            if descriptor is not None:
+                self._drop(descriptor)
             raise
-        transport = StreamTransport(self, Descriptor(sock.fileno(), sock), protocol)
+        if descriptor is None:
+            descriptor = Descriptor(sock.fileno(), sock)
+        transport = StreamTransport(self, descriptor, protocol)
         transport._set_nodelay()
         waiter = self.create_future()
         self.call_soon(transport._start, waiter)
@@ -197,7 +212,7 @@ class ConnectMixin(SocketsMixin):
         happy_eyeballs_delay: float | None,
         interleave: int | None,
         all_errors: bool,
-    ) -> socket.socket:
+    ) -> Descriptor:
         infos = await self._resolved(address, hints)
         local_infos = None if local_addr is None else await self._resolved(local_addr, hints)
         if interleave:
@@ -221,9 +236,9 @@ class ConnectMixin(SocketsMixin):
                 )
         finally:
             race.over = True
-            for sock in race.connected:
-                if sock is not chosen:  # a second one, or this coroutine was cancelled just now
-                    sock.close()
+            for descriptor in race.connected:
+                if descriptor is not chosen:  # a second one, or this coroutine was cancelled now
+                    self._drop(descriptor)
         if chosen is not None:
             return chosen
         try:
@@ -247,27 +262,58 @@ class ConnectMixin(SocketsMixin):
         race: _Race,
         info: AddressInfo,
         local_infos: list[AddressInfo] | None,
-    ) -> socket.socket:
+    ) -> Descriptor:
         mine: list[OSError] = []
         race.errors.append(mine)
         family, kind, proto, _, address = info
-        sock = None
+        descriptor = None
         try:
             sock = socket.socket(family, kind, proto)
+            descriptor = Descriptor(sock.fileno(), sock)
             sock.setblocking(False)
             if local_infos is not None:
                 _bind_to_any(sock, family, local_infos, mine)
-            await self.sock_connect(sock, address)
+            await self._connect_owned(descriptor, sock, address)
             if race.over:
                 raise CancelledError
         except BaseException as exc:
             if isinstance(exc, OSError):
                 mine.append(exc)
-            if sock is not None:
-                sock.close()
+            if descriptor is not None:
+                self._drop(descriptor)
             raise
-        race.connected.append(sock)
-        return sock
+        race.connected.append(descriptor)
+        return descriptor
+
+    async def _connect_owned(
+        self, descriptor: Descriptor, sock: socket.socket, address: Any
+    ) -> None:
+        """Connect a socket that nobody else has to a numeric address."""
+        self._check_closed()
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+        op = FutureOperation(CONNECT, descriptor.fd, sock, self.create_future())
+        op.descriptor = descriptor
+        op.address = address
+        if self.submit(op):
+            op.deliver(op.result, 0, None)
+        try:
+            await op.future
+        except CancelledError:
+            self.cancel_operation(op)
+            raise
+        except OSError as exc:
+            if exc.errno in _ON_THE_WAY:
+                raise OSError(exc.errno, f"Connect call failed {address}") from None
+            raise
+        finally:
+            del op  # its future knows the exception, which knows this frame
+
+    def _drop(self, descriptor: Descriptor) -> None:
+        """Close a socket as soon as its connect, if that is still in flight, has ended."""
+        if not descriptor.closed:
+            self._engine.forget(descriptor.fd)
+            descriptor.close()
 
 
 class _Race:
@@ -275,7 +321,7 @@ class _Race:
 
     Attributes:
         errors: those of each attempt.
-        connected: the sockets of attempts that succeeded.
+        connected: the descriptors of attempts that succeeded.
         over: nobody waits any more. The staggered race of Python 3.11 may leave an attempt running
             that it has cancelled; such a one has to close its socket by itself.
     """
@@ -284,7 +330,7 @@ class _Race:
 
     def __init__(self) -> None:
         self.errors: list[list[OSError]] = []
-        self.connected: list[socket.socket] = []
+        self.connected: list[Descriptor] = []
         self.over = False
 
 

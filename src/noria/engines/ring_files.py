@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False
-"""Operations on files and names as requests of a ring.
+"""Operations on files and names, and connects, as requests of a ring.
 
 Facts: the kernel tries a request at once and without blocking. What would block (a page that is
 not cached, most of what changes a directory) goes on in one of the ring's worker threads, which
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Numbers of the kernel's interface (io_uring_enter(2), openat(2), statx(2)), typed in the .pxd.
 _FSYNC = 3
+_CONNECT = 16
 _OPENAT = 18
 _CLOSE = 19
 _STATX = 21
@@ -64,6 +65,7 @@ _OPERATIONS: dict[int, int] = {
     codes.RENAME_AT: _RENAMEAT,
     codes.LINK_AT: _LINKAT,
     codes.SYMLINK_AT: _SYMLINKAT,
+    codes.CONNECT: _CONNECT,
 }
 """What the rows of the catalog are for the kernel."""
 
@@ -136,6 +138,8 @@ def prepare(ring: native_ring.Ring, op: Operation) -> bool:
     if code in (_READ_AT, _WRITE_AT):
         length = min(lent.size, TRANSFER_BYTES_MAX)
         return ring.prepare_call(op, number, op.fd, lent.address, op.offset, length, 0, False)
+    if code == codes.CONNECT:
+        return ring.prepare_call(op, number, op.fd, lent.address, lent.size, 0, 0, False)
     if code in _OPEN_FILE:
         offset = op.offset if code == codes.TRUNCATE else 0
         flags = _FSYNC_DATASYNC if code == codes.DATASYNC else 0

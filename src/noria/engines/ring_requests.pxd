@@ -20,9 +20,11 @@ cdef class RingRequests(ReadinessEngine):
     cdef list _sent
     cdef list _kept
     cdef long long _native_in_flight
+    cdef public long long retried
     cdef Completions _batch
 
     cdef object _queue(self, Operation op)
+    cdef object _again(self, Operation op)
     @cython.locals(queued=list, waiting=list, done=Py_ssize_t, op=Operation)
     cdef object _flush(self)
     cdef bint _hand_over(self, Operation op) except -1

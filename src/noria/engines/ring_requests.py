@@ -48,6 +48,7 @@ class RingRequests(ReadinessEngine):
         self._sent: list[tuple[int, list[Operation | None]]] = []
         self._kept: list[tuple[Operation, int, int, Any]] = []
         self._native_in_flight = 0
+        self.retried = 0
         self._batch: Completions | None = None
         try:
             ReadinessEngine.__init__(self, EpollPoller())
@@ -61,6 +62,11 @@ class RingRequests(ReadinessEngine):
         """Have it handed over by the next poll; while parked, by the first one of the next run."""
         op.amendable = True
         (self._queued if self._running else self._parked).append(op)
+
+    def _again(self, op: Operation) -> None:
+        """Submit it once more at the next poll, or when the engine is resumed."""
+        self.retried += 1
+        self._queue(op)
 
     def _flush(self) -> None:
         """Fill the submission queue with what is queued, calling the kernel whenever it is full."""

@@ -1,15 +1,13 @@
 cimport cython
 from noria.core.completion cimport Completions
 from noria.core.operation cimport Operation
-from noria.engines cimport ring_files
 from noria.engines.readiness cimport ReadinessEngine
-from noria.engines.ring_requests cimport RingRequests
+from noria.engines.ring_single cimport RingSingle
 from noria.engines.slots cimport Slot
 from noria.native cimport ring as native_ring
 from noria.native cimport sockets as native
 
 cdef int _ECANCELED
-cdef int _EINTR
 cdef int _ENOBUFS
 cdef int _EAGAIN
 cdef int _EINVAL
@@ -22,26 +20,21 @@ cdef int _READINESS
 cdef int _READABLE
 cdef int _RECEIVE
 cdef int _SEND
-cdef int _CLOSE_FILE
+cdef int _CONNECT
 cdef unsigned int _ENTRIES_MAX
 cdef long long _BYTES_MAX
 cdef int _BUFFER_BYTES
 cdef int _SMALL_MIN
 cdef int _NEWS
-cdef int _RESTART
 cdef int _GROUP
 cdef int _UNASKED_MAX
-cdef long long _FILES_MAX
 
 
-cdef class UringEngine(RingRequests):
+cdef class UringEngine(RingSingle):
     cdef object _owner
     cdef bint _polled
     cdef list _returning
     cdef long long _provided
-    cdef public long long retried
-    cdef long long _files
-    cdef frozenset _can
 
     @cython.locals(op=Operation)
     cdef object _keep(self)
@@ -73,10 +66,6 @@ cdef class UringEngine(RingRequests):
     cdef object _settle(self, Operation op, int result, object data)
     @cython.locals(slot=Slot)
     cdef object _leave_slot(self, Operation op)
-    cdef object _again(self, Operation op)
-    cdef bint _submit_offload(self, Operation op) except? -1
-    cdef object _complete_file(self, Operation op, int result)
-    cdef object _end_file(self, Operation op, int result)
     @cython.locals(slot=Slot, failure=int)
     cdef object _begin_readiness(self, Operation op)
     @cython.locals(count=cython.longlong)

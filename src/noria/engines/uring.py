@@ -21,7 +21,7 @@ Facts about io_uring, and what follows from them here:
 - A multishot request may end at any time without F_MORE (ENOBUFS, a full completion queue) and is
   then submitted again. When buffers run out, more are provided, up to a bound.
 - Kernels before 6.14 may return ECANCELED unasked; such a request is submitted once more.
-- Files: engines/ring_files.py. Parking stops what waits for a worker, and waits for the others.
+- What ends once, files and connects, is in engines/ring_single.py.
 - A send with MSG_DONTWAIT is over when the call that submits it returns. With CQE_SKIP_SUCCESS and
   MSG_WAITALL it has no completion unless it was short or failed, so a call that sends and waits
   waits for news only. The bytes are kept until the completions that were there have been taken.
@@ -35,14 +35,14 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
 from noria.core.operation import IDLE, IN_FLIGHT, MORE, NATIVE, READINESS
-from noria.engines import ring_files, uring_probe
+from noria.engines import uring_probe
 from noria.engines.interface import READABLE, EngineStatistics, Probe, refuse
 from noria.engines.readiness import ReadinessEngine
-from noria.engines.ring_requests import RingRequests, joined
+from noria.engines.ring_requests import joined
+from noria.engines.ring_single import RingSingle
 from noria.limits import (
     COMPLETION_BYTES_PER_POLL_MAX,
     COMPLETIONS_PER_POLL_MAX,
-    OFFLOAD_QUEUE_MAX,
     PARK_TURNS_MAX,
     RING_BUFFER_BYTES,
     RING_BUFFERS_MAX,
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 
 # Names for the compiler, typed in the .pxd.
 _ECANCELED = errno.ECANCELED
-_EINTR = errno.EINTR
 _ENOBUFS = errno.ENOBUFS
 _EAGAIN = errno.EAGAIN
 _EINVAL = errno.EINVAL
@@ -77,21 +76,19 @@ _READINESS = READINESS
 _READABLE = READABLE
 _RECEIVE = codes.RECEIVE
 _SEND = codes.SEND
-_CLOSE_FILE = codes.CLOSE_FILE
+_CONNECT = codes.CONNECT
 _ENTRIES_MAX = COMPLETIONS_PER_POLL_MAX
 _BYTES_MAX = COMPLETION_BYTES_PER_POLL_MAX
 _BUFFER_BYTES = RING_BUFFER_BYTES
 _SMALL_MIN = SMALL_RECEIVES_MIN
-_RESTART = 512  # ERESTARTSYS and its kin, which workers let through instead of EINTR
 _NEWS = 2  # tag of the poll on the epoll set
 _GROUP = 1
 _UNASKED_MAX = UNASKED_CANCELS_MAX
-_FILES_MAX = OFFLOAD_QUEUE_MAX
 
 _threads = threading.local()
 
 
-class UringEngine(RingRequests):
+class UringEngine(RingSingle):
     """Engine on one ring.
 
     Raises:
@@ -105,10 +102,7 @@ class UringEngine(RingRequests):
         self._polled = False
         self._returning: list[Operation] = []
         self._provided = RING_BUFFERS_MIN
-        self.retried = 0
-        self._files = 0
-        self._can: frozenset[int] | None = None
-        RingRequests.__init__(self, make_ring())
+        RingSingle.__init__(self, make_ring())
 
     @classmethod
     def probe(cls) -> Probe:
@@ -192,6 +186,8 @@ class UringEngine(RingRequests):
 
     def submit(self, op: Operation) -> bool:
         """Queue it for the ring if that is its best way; otherwise as any readiness engine."""
+        if op.code == _CONNECT and self.direct and op.descriptor is not None:
+            return self._submit_connect(op)
         if (
             not op.multishot
             or op.borrowed
@@ -254,7 +250,7 @@ class UringEngine(RingRequests):
         elif op.code == _RECEIVE:
             self._leave_slot(op)
         else:
-            self._end_file(op, result)
+            self._end_single(op, result)
         op.settle(result)
         self._cancelled.append(op)
 
@@ -317,7 +313,7 @@ class UringEngine(RingRequests):
             if op is not None and op.code == _SEND and op.state == _IN_FLIGHT
         }
         kept = sum(not flags for _, _, flags, _ in self._kept)
-        ours = receives + len(sends) + self._files + kept
+        ours = receives + len(sends) + self._singles + kept
         return found._replace(in_flight=found.in_flight + ours)
 
     def fileno(self) -> int:
@@ -344,7 +340,7 @@ class UringEngine(RingRequests):
                 if op.code == _RECEIVE:
                     self._leave_slot(op)
                 elif op.code != _SEND:
-                    self._end_file(op, -_ECANCELED)
+                    self._end_single(op, -_ECANCELED)
                 op.settle(-_ECANCELED)
                 self._cancelled.append(op)
         self._queued.clear()
@@ -415,7 +411,7 @@ class UringEngine(RingRequests):
         if op.code == _RECEIVE:
             self._complete_receive(op, result)
         else:
-            self._complete_file(op, result)
+            self._complete_single(op, result)
 
     def _complete_receive(self, op: Operation, result: int) -> None:
         if result > 0:
@@ -478,52 +474,6 @@ class UringEngine(RingRequests):
         if slot is not None and slot.native is op:
             slot.native = None
             slot.leaving = False
-
-    def _again(self, op: Operation) -> None:
-        """Submit it once more at the next poll, or when the engine is resumed."""
-        self.retried += 1
-        self._queue(op)
-
-    # -- files ------------------------------------------------------------------------------
-
-    def _submit_offload(self, op: Operation) -> bool:
-        """Queue it for the ring if that can do it, else leave it to the disk backend."""
-        if self._can is None:
-            self._can = ring_files.supported(self._ring)
-        if not self.direct or op.code not in self._can or not ring_files.suits(op):
-            return ReadinessEngine._submit_offload(self, op)
-        ring_files.lend(op)
-        op.begin(_NATIVE)
-        if self._files >= _FILES_MAX:
-            op.lent = None
-            op.settle(-_EAGAIN)
-            return True
-        op.expected = 0
-        self._files += 1
-        self._queue(op)
-        return False
-
-    def _complete_file(self, op: Operation, result: int) -> None:
-        if result == -_EINTR or result <= -_RESTART:
-            # Closing has closed all the same; nothing else has begun when it says so.
-            result = 0 if op.code == _CLOSE_FILE else -_ECANCELED
-        if result == -_ECANCELED and not op.cancelled:
-            if not self._running:
-                self._again(op)  # parking has taken it back
-                return
-            op.expected += 1
-            if op.expected <= _UNASKED_MAX:
-                self._again(op)
-                return
-        self._end_file(op, result)
-        op.settle(result)
-        self._add(op, result, 0, op.buffer if result >= 0 else None)
-
-    def _end_file(self, op: Operation, result: int) -> None:
-        ring_files.finish(op, result)
-        self._files -= 1
-        if result > 0:
-            self._batch_bytes += result
 
     # -- large messages: by readiness ---------------------------------------------------------
 

@@ -5,6 +5,7 @@ cpdef long long send(int fd, object sock, object data, Py_ssize_t offset) except
 cpdef long long send_vector(int fd, object sock, list chunks, Py_ssize_t offset) except? -1
 cpdef object accept(int fd, object sock)
 cpdef object address_of(object raw)
+cpdef object raw_address(int family, object address)
 cpdef object local_address(int fd, object sock)
 cpdef object peer_address(int fd, object sock)
 cpdef bint is_unix(int fd, object sock) noexcept

@@ -77,6 +77,11 @@ def address_of(raw: Any) -> Any:
     return raw
 
 
+def raw_address(family: int, address: Any) -> bytes | None:
+    """Make a raw address of a numeric one; unknown here, where nobody asks for one."""
+    return None
+
+
 def local_address(fd: int, sock: socket) -> Any:
     """Raw address of this end, None where there is none."""
     try:

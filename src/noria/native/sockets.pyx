@@ -11,6 +11,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from cpython.object cimport PyObject
+from libc.string cimport memset
 
 import os
 import socket as socket_module
@@ -154,9 +155,11 @@ cdef extern from *:
     struct in_addr:
         pass
     struct sockaddr_in:
+        unsigned short sin_family
         unsigned short sin_port
         in_addr sin_addr
     struct sockaddr_in6:
+        unsigned short sin6_family
         unsigned short sin6_port
         unsigned int sin6_flowinfo
         in6_addr sin6_addr
@@ -179,7 +182,10 @@ cdef extern from *:
     int noria_is_tcp(int fd)
     void noria_warm_allocator(size_t size)
     const char *inet_ntop(int family, const void *source, char *text, socklen_t size)
+    int inet_pton(int family, const char *text, void *target)
     unsigned short ntohs(unsigned short value)
+    unsigned short htons(unsigned short value)
+    unsigned int htonl(unsigned int value)
     unsigned int ntohl(unsigned int value)
 
 cdef enum:
@@ -337,6 +343,46 @@ cpdef object address_of(object raw):
     if family == AF_UNIX:
         return _unix_address(raw[SUN_PATH_OFFSET:])
     return (family, raw[sizeof(unsigned short):])
+
+
+cpdef object raw_address(int family, object address):
+    """Make a raw address (bytes of a sockaddr) of a numeric one; None for what is not known here.
+
+    Known are IPv4 and IPv6 as `socket` has them, without a zone in the text.
+    """
+    cdef sockaddr_in four
+    cdef sockaddr_in6 six
+    cdef Py_ssize_t length
+    if type(address) is not tuple:
+        return None
+    length = len(address)
+    if length < 2 or type(address[0]) is not str or type(address[1]) is not int:
+        return None
+    host = (<str>address[0]).encode("utf-8", "replace")
+    if not 0 <= address[1] <= 65535 or b"\0" in host:
+        return None
+    if family == AF_INET and length == 2:
+        memset(&four, 0, sizeof(four))
+        four.sin_family = AF_INET
+        four.sin_port = htons(address[1])
+        if inet_pton(AF_INET, host, &four.sin_addr) != 1:
+            return None
+        return PyBytes_FromStringAndSize(<char *>&four, sizeof(four))
+    if family == AF_INET6 and length in (2, 4):
+        memset(&six, 0, sizeof(six))
+        six.sin6_family = AF_INET6
+        six.sin6_port = htons(address[1])
+        if inet_pton(AF_INET6, host, &six.sin6_addr) != 1:
+            return None
+        if length == 4:
+            if type(address[2]) is not int or type(address[3]) is not int:
+                return None
+            if not 0 <= address[2] <= 0xFFFFF or not 0 <= address[3] <= 0xFFFFFFFF:
+                return None
+            six.sin6_flowinfo = htonl(address[2])
+            six.sin6_scope_id = address[3]
+        return PyBytes_FromStringAndSize(<char *>&six, sizeof(six))
+    return None
 
 
 cdef object _with_zone(str host, unsigned int scope_id):

@@ -1,0 +1,32 @@
+cimport cython
+from noria.core.operation cimport Operation
+from noria.engines cimport ring_files
+from noria.engines.readiness cimport ReadinessEngine
+from noria.engines.ring_requests cimport RingRequests
+from noria.engines.slots cimport Slot
+from noria.native cimport ring as native_ring
+from noria.native cimport sockets as native
+
+cdef int _EAGAIN
+cdef int _ECANCELED
+cdef int _EINTR
+cdef int _CONNECT
+cdef int _CLOSE_FILE
+cdef int _NATIVE
+cdef int _READINESS
+cdef int _UNASKED_MAX
+cdef long long _SINGLES_MAX
+cdef int _RESTART
+
+
+cdef class RingSingle(RingRequests):
+    cdef long long _singles
+    cdef frozenset _can
+
+    cdef bint _submit_offload(self, Operation op) except? -1
+    cdef bint _submit_connect(self, Operation op) except? -1
+    cdef object _queue_single(self, Operation op)
+    cdef object _complete_single(self, Operation op, int result)
+    cdef object _end_single(self, Operation op, int result)
+    @cython.locals(slot=Slot, failure=int)
+    cdef object _connect_by_readiness(self, Operation op)

@@ -1,0 +1,120 @@
+# cython: boundscheck=False, wraparound=False
+"""Requests that end once: files, names and connects, each with one completion.
+
+Parking takes back what waits for a worker or a peer, and waits for what a worker does. A request
+taken back so has not begun and is submitted again in the next run; but a connect has, so the rest
+of it, waiting until the socket is writable and asking how it ended, goes by readiness.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from noria.core import codes
+from noria.core.operation import NATIVE, READINESS
+from noria.engines import ring_files
+from noria.engines.interface import refuse
+from noria.engines.readiness import ReadinessEngine
+from noria.engines.ring_requests import RingRequests
+from noria.limits import OFFLOAD_QUEUE_MAX, UNASKED_CANCELS_MAX
+from noria.native import ring as native_ring
+from noria.native import sockets as native
+
+if TYPE_CHECKING:
+    from noria.core.operation import Operation
+
+# Names for the compiler, typed in the .pxd.
+_EAGAIN = errno.EAGAIN
+_ECANCELED = errno.ECANCELED
+_EINTR = errno.EINTR
+_CONNECT = codes.CONNECT
+_CLOSE_FILE = codes.CLOSE_FILE
+_NATIVE = NATIVE
+_READINESS = READINESS
+_UNASKED_MAX = UNASKED_CANCELS_MAX
+_SINGLES_MAX = OFFLOAD_QUEUE_MAX
+_RESTART = 512  # ERESTARTSYS and its kin, which workers let through instead of EINTR
+
+
+class RingSingle(RingRequests):
+    """A ring engine's requests that end once; see RingRequests for the arguments."""
+
+    def __init__(self, ring: native_ring.Ring) -> None:
+        self._singles = 0
+        self._can: frozenset[int] | None = None
+        RingRequests.__init__(self, ring)
+
+    def _submit_offload(self, op: Operation) -> bool:
+        """Queue it for the ring if that can do it, else leave it to the disk backend."""
+        if self._can is None:
+            self._can = ring_files.supported(self._ring)
+        if not self.direct or op.code not in self._can or not ring_files.suits(op):
+            return ReadinessEngine._submit_offload(self, op)
+        ring_files.lend(op)
+        op.begin(_NATIVE)
+        if self._singles >= _SINGLES_MAX:
+            op.lent = None
+            op.settle(-_EAGAIN)
+            return True
+        self._queue_single(op)
+        return False
+
+    def _submit_connect(self, op: Operation) -> bool:
+        """Queue the connect of an owned socket, if its address has a form that is known here."""
+        if self.closed or self.forked:
+            raise refuse(self)
+        if self._can is None:
+            self._can = ring_files.supported(self._ring)
+        raw = None
+        if op.code in self._can and op.size == 0 and self._singles < _SINGLES_MAX:
+            raw = native.raw_address(op.sock.family, op.address)
+        if raw is None:
+            return ReadinessEngine.submit(self, op)
+        op.begin(_NATIVE)
+        op.lent = native_ring.Lent(raw)
+        self._queue_single(op)
+        return False
+
+    def _queue_single(self, op: Operation) -> None:
+        op.expected = 0
+        self._singles += 1
+        self._queue(op)
+
+    def _complete_single(self, op: Operation, result: int) -> None:
+        if result == -_EINTR or result <= -_RESTART:
+            # Closing has closed all the same; nothing else has begun when it says so.
+            result = 0 if op.code == _CLOSE_FILE else -_ECANCELED
+        if result == -_ECANCELED and not op.cancelled:
+            if op.code == _CONNECT:
+                self._connect_by_readiness(op)
+                return
+            if not self._running:
+                self._again(op)  # parking has taken it back
+                return
+            op.expected += 1
+            if op.expected <= _UNASKED_MAX:
+                self._again(op)
+                return
+        self._end_single(op, result)
+        op.settle(result)
+        self._add(op, result, 0, op.buffer if result >= 0 else None)
+
+    def _end_single(self, op: Operation, result: int) -> None:
+        ring_files.finish(op, result)
+        self._singles -= 1
+        if result > 0:
+            self._batch_bytes += result
+
+    def _connect_by_readiness(self, op: Operation) -> None:
+        op.lent = None
+        self._singles -= 1
+        op.route = _READINESS
+        op.size = 1  # it has begun: see `connect` in operations/sockets.py
+        slot = self._slot_of(op)
+        failure = self._arm(slot, op)
+        if failure < 0:
+            op.settle(failure)
+            self._add(op, failure, 0, None)
+            return
+        self._enqueue(slot, op)
