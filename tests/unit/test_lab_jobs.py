@@ -99,6 +99,18 @@ def test_rows() -> None:
     assert "a first look" in document["notes"][-1]
 
 
+def test_every_contender_has_a_load_generator_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So each gets as many connections as one process may have."""
+    monkeypatch.setattr("noria.lab.stage.clients_allowed", lambda wanted: min(wanted, 12))
+    options = rows.RowOptions(
+        sizes=(64,), connections=(10, 30), contenders=("c-epoll",), against=(), pairs=1
+    )
+    options.round_s, options.generations = 0.03, 1
+    document = rows.run(options, SILENCE)
+    assert [row["connections"] for row in document.rows] == [10, 12]
+    assert all(one["failures"] == {} for row in document.rows for one in row["contenders"])
+
+
 def test_rows_tell_user_and_kernel_time_and_compare_rates() -> None:
     options = rows.RowOptions(
         sizes=(64,), connections=(5,), contenders=("asyncio",), against=("c-epoll",), pairs=1

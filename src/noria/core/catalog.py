@@ -42,6 +42,9 @@ class Spec(NamedTuple):
     discard: Discard | None = None
 
 
+LANES: Final = bytearray([255]) * 128
+"""Lane of each operation whose code is below its length, as every operation made asks for it."""
+
 CATALOG: Final[dict[int, Spec]] = {}
 """Every operation by its code. Tests and fault injection replace rows, so look up at run time."""
 
@@ -65,6 +68,8 @@ def operation(
             raise ValueError(f"operation code {code} is taken by {CATALOG[code].name!r}")
         if lane not in (READ, WRITE, OFFLOAD):
             raise ValueError(f"operation {function.__name__!r}: no such lane: {lane}")
+        if 0 <= code < len(LANES):
+            LANES[code] = lane
         CATALOG[code] = Spec(code, function.__name__, lane, function, discard)
         return function
 

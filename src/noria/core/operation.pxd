@@ -1,7 +1,10 @@
+cimport cython
 from noria.core.descriptor cimport Descriptor
 
 cdef int _IN_FLIGHT
 cdef int _SETTLED
+cdef int _UNKNOWN
+cdef bytearray _lanes
 
 
 cdef class Operation:
@@ -27,6 +30,7 @@ cdef class Operation:
     cdef public long long offset
     cdef public long long result
 
+    @cython.locals(lane=int)
     cdef object _set_up(self, int code, int fd, object sock)
     cpdef long long perform(self) except? -1
     cpdef object begin(self, int route)

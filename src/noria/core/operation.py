@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from noria.core.catalog import CATALOG
+from noria.core.catalog import CATALOG, LANES
 
 if TYPE_CHECKING:
     from noria.core.descriptor import Descriptor
@@ -27,6 +27,8 @@ MORE: Final = 1
 # Names for the compiler, typed in the .pxd.
 _IN_FLIGHT = IN_FLIGHT
 _SETTLED = SETTLED
+_UNKNOWN = 255  # lane of what is only in the catalog, or not even there
+_lanes = LANES
 
 NATIVE: Final = 1
 READINESS: Final = 2
@@ -91,7 +93,8 @@ class Operation:
     def _set_up(self, code: int, fd: int, sock: Any) -> None:
         """Do what `__init__` does; apart from it, because a call of that one is slow."""
         self.code = code
-        self.lane: int = CATALOG[code].lane
+        lane = _lanes[code] if 0 <= code < len(_lanes) else _UNKNOWN
+        self.lane: int = CATALOG[code].lane if lane == _UNKNOWN else lane
         self.fd = fd
         self.sock = sock
         self.descriptor: Descriptor | None = None

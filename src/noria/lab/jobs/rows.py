@@ -107,9 +107,8 @@ def measure(plan: Plan, options: CommonOptions, screen: Screen) -> Document:
         document.notes.append(f"{options.pairs} pairs are a first look, not a comparison")
     for size in options.sizes:
         for wanted in options.connections:
-            # All contenders' connections live in one load generator.
-            allowed = allow_clients(wanted * len(entries), document) // len(entries)
-            row = Row(size, min(wanted, allowed))
+            # Each contender's connections live in a load generator of their own.
+            row = Row(size, allow_clients(wanted, document))
             for generation in range(options.generations):
                 share = _share(options.pairs, options.generations, generation)
                 if share:
@@ -141,7 +140,6 @@ def _generation(
         row.steps += 1
 
     with Stage(cores, screen) as stage:
-        client = stage.client()
         contestants: list[Contestant] = []
         open_before: list[int] = []
         for label, contender in entries:
@@ -149,7 +147,7 @@ def _generation(
             server = stage.server(
                 contender, options.scenario, connections=row.connections, unix=options.unix
             )
-            contestants.append(plan.join(stage, label, server, client, row))
+            contestants.append(plan.join(stage, label, server, stage.client(), row))
             wait_quiet(server.pid)
             open_before.append(open_descriptors(server.pid))
         run_cycles(contestants, plan.load(row), cycles, watch)
@@ -159,7 +157,7 @@ def _generation(
             row.descriptors_left[label] = max(left, row.descriptors_left.get(label, left))
             row.rounds.setdefault(label, []).extend(contestant.rounds)
             row.facts[label] = contestant.server.facts
-            client.ask("close", contestant.key)
+            contestant.client.ask("close", contestant.key)
 
 
 def _finish(
