@@ -86,8 +86,13 @@ RING_BUFFER_BYTES: Final = 4096
 RING_BUFFERS_MIN: Final = 64
 """Provided buffers of a new ring, and by how many they grow when they run out."""
 
-RING_BUFFERS_MAX: Final = 1024
-"""Most provided buffers of a ring: 4 MiB."""
+RING_BUFFERS_MAX: Final = 128
+"""Most provided buffers of a ring: 512 KiB.
+
+More cost more, as they leave the nearest caches before they are used again: at 3,800 connections
+that all speak 128 take 0.92 of the CPU that 1024 take, 64 take 0.95, and 32, all of them in use in
+each poll, 1.10.
+"""
 
 RING_WORKERS_MAX: Final = 8
 """Threads of the kernel that do what blocks for a ring, on files and on other descriptors each."""
