@@ -60,6 +60,7 @@ COMPILED: Final = (
     "noria.loop.handles",
     "noria.loop.core",
     "noria.loop.waits",
+    "noria.loop.coroutines",
     "noria.transports.flow",
     "noria.transports.connection",
     "noria.transports.sending",

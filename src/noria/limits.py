@@ -58,6 +58,13 @@ RECEIVE_LARGE_BYTES: Final = 8 * 1024
 RECEIVE_SLACK_BYTES: Final = 1024
 """Room beyond what the last receive brought, so that the next of its size is seen to be short."""
 
+VAIN_RECEIVES_MIN: Final = 3
+"""Receives in a row on a user's socket that found nothing, after which the next one begins by
+waiting. It saves a system call, and costs a turn of the loop where there is something after all."""
+
+VAIN_RECEIVES_MAX: Final = 32
+"""Such receives after which one is tried at once again."""
+
 DEFERRED_SEND_BYTES_MAX: Final = 4 * 1024
 """Bytes that a connection may let wait for the end of the turn, on an engine that defers."""
 

@@ -8,20 +8,22 @@ loses no byte, no datagram and no connection.
 from __future__ import annotations
 
 import errno
+import inspect
 import socket
-from asyncio import CancelledError
+from asyncio import CancelledError, coroutines
 from typing import TYPE_CHECKING, Any
 
 from noria.api.resolve import ResolveMixin
 from noria.api.watch import WatchMixin
-from noria.core.buffer import lend_readable, lend_writable
+from noria.core.buffer import lend_writable
 from noria.core.codes import WAIT_READABLE, WAIT_WRITABLE
 from noria.errors import EngineClosedError, from_result
+from noria.loop.coroutines import ReceiveCoroutine, SendCoroutine
 from noria.loop.waits import FutureOperation, wait_for
 from noria.native import sockets as native
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import TypeVar
 
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -36,15 +38,25 @@ else:
     _TLS_SOCKETS = (ssl.SSLSocket,)
 
 _EAGAIN = errno.EAGAIN
-_Socket = socket.socket  # by far the usual type, and none of TLS
 _IP_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
+
+
+def _coroutine_function(method: Any) -> Any:
+    """Have a method that returns a coroutine taken for the coroutine function that it is."""
+    if hasattr(inspect, "markcoroutinefunction"):
+        return inspect.markcoroutinefunction(method)
+    method._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined] # Python 3.11
+    return method
 
 
 class SocketsMixin(WatchMixin, ResolveMixin):
     """Operations on the user's own sockets."""
 
-    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+    @_coroutine_function
+    def sock_recv(self, sock: socket.socket, n: int) -> Coroutine[Any, Any, bytes]:
         """Receive at most `n` bytes; empty bytes at the end of the stream (recv(2)).
+
+        Where receives have often found nothing at first, the next one waits before it tries.
 
         Raises:
             TypeError: it is a TLS socket.
@@ -52,21 +64,7 @@ class SocketsMixin(WatchMixin, ResolveMixin):
             RuntimeError: a transport uses it.
             OSError: the socket failed.
         """
-        fd = self._socket_number(sock)
-        while True:
-            data = native.receive(fd, sock, n)
-            if type(data) is bytes:
-                return data
-            if data != -_EAGAIN:
-                raise from_result(int(data), "sock_recv", fd)
-            op = self._begin_to_wait(sock, fd, WAIT_READABLE)
-            try:  # as _wait_for_socket, without a coroutine of its own: this is the busiest wait
-                await op.future
-            except CancelledError:
-                self.cancel_operation(op)
-                raise
-            finally:
-                del op  # its future knows the exception, which knows this frame
+        return ReceiveCoroutine(self, sock, n)
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into `buf`; how many bytes, 0 at the end of the stream. Errors of `sock_recv`."""
@@ -91,24 +89,10 @@ class SocketsMixin(WatchMixin, ResolveMixin):
         size = nbytes or len(memoryview(buf))
         return await self._try_or_wait(sock, WAIT_READABLE, lambda: sock.recvfrom_into(buf, size))
 
-    async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
+    @_coroutine_function
+    def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> Coroutine[Any, Any, None]:
         """Send all of `data` (send(2)); on an error it is unknown how much went out."""
-        fd = self._socket_number(sock)
-        view = lend_readable(data)
-        size = len(view)
-        count = native.send(fd, sock, view, 0)
-        if count == size:
-            return
-        sent = 0
-        while True:
-            if count >= 0:
-                sent += count
-                if sent >= size:
-                    return
-            elif count != -_EAGAIN:
-                raise from_result(count, "sock_sendall", fd)
-            await self._wait_for_socket(sock, fd, WAIT_WRITABLE)
-            count = native.send(fd, sock, view, sent)
+        return SendCoroutine(self, sock, data)
 
     async def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> int:
         """Send one datagram to `address`; its length (sendto(2))."""
@@ -179,11 +163,13 @@ class SocketsMixin(WatchMixin, ResolveMixin):
         if isinstance(sock, _TLS_SOCKETS):
             raise TypeError("Socket cannot be of type SSLSocket")
 
-    def _socket_number(self, sock: socket.socket) -> int:
-        if type(sock) is not _Socket and isinstance(sock, _TLS_SOCKETS):
-            raise TypeError("Socket cannot be of type SSLSocket")
+    def _check_socket(self, sock: socket.socket) -> None:
+        self._check_tls_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
+
+    def _socket_number(self, sock: socket.socket) -> int:
+        self._check_socket(sock)
         fd = sock.fileno()
         if fd < 0:
             raise OSError(errno.EBADF, "the socket is closed")

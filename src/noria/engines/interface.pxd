@@ -20,6 +20,9 @@ cdef class Engine:
     cpdef object cancel(self, Operation op)
     cpdef int poll(self, long long timeout_ns, Completions batch) except -1
     cpdef object forget(self, int fd)
+    cpdef bint owned(self, object fd) except -1
+    cpdef object note_attempt(self, int fd, object sock, bint vain)
+    cpdef bint expects_vain(self, int fd, object sock) except -1
 
 
 cdef class NewsSink:

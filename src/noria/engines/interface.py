@@ -174,6 +174,17 @@ class Engine:
         """Tell whether a number is in use by an owned descriptor, such as a transport's."""
         raise NotImplementedError
 
+    def note_attempt(self, fd: int, sock: Any, vain: bool) -> None:
+        """Take note of how the user's first attempt to receive on a borrowed socket ended."""
+
+    def expects_vain(self, fd: int, sock: Any) -> bool:
+        """Tell whether one more first attempt would be in vain too, going by those before.
+
+        Then it is best begun by waiting: what has come meanwhile is told at once. Only a hint; now
+        and then an attempt is asked for all the same.
+        """
+        return False
+
     def statistics(self) -> EngineStatistics:
         """Give the engine's counters as one immutable record."""
         raise NotImplementedError

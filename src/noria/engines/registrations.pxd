@@ -12,6 +12,8 @@ cdef int _STOPS_SHORT
 cdef int _READ
 cdef int _WAIT_READABLE
 cdef int _WAIT_WRITABLE
+cdef int _VAIN_MIN
+cdef int _VAIN_MAX
 
 
 cdef class Registrations(Engine):
@@ -26,6 +28,12 @@ cdef class Registrations(Engine):
 
     @cython.locals(slot=Slot, op=Operation)
     cpdef object forget(self, int fd)
+    @cython.locals(slot=Slot)
+    cpdef bint owned(self, object fd) except -1
+    @cython.locals(slot=Slot)
+    cpdef object note_attempt(self, int fd, object sock, bint vain)
+    @cython.locals(slot=Slot)
+    cpdef bint expects_vain(self, int fd, object sock) except -1
     @cython.locals(slot=Slot)
     cdef Slot _slot_of(self, Operation op)
     cdef object _adopt(self, Slot slot, Operation op)

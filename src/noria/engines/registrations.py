@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import errno
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
 from noria.core.catalog import READ
 from noria.engines.interface import READABLE, STOPS_SHORT, WRITABLE, Engine, Poller
 from noria.engines.slots import Slot, SlotTable
+from noria.limits import VAIN_RECEIVES_MAX, VAIN_RECEIVES_MIN
 from noria.native import sockets as native
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _READ = READ
 _LAST_FD = 2**31 - 1  # of a C int
 _WAIT_READABLE = codes.WAIT_READABLE
 _WAIT_WRITABLE = codes.WAIT_WRITABLE
+_VAIN_MIN = VAIN_RECEIVES_MIN
+_VAIN_MAX = VAIN_RECEIVES_MAX
 
 
 class Registrations(Engine):
@@ -75,6 +78,25 @@ class Registrations(Engine):
         slot = self._slots.get(fd)
         return slot is not None and slot.generation != 0
 
+    def note_attempt(self, fd: int, sock: Any, vain: bool) -> None:
+        """Count the attempts in a row that were in vain."""
+        slot = self._slots.get(fd)
+        if slot is not None and slot.holder is not None and slot.holder() is sock:
+            slot.vain = slot.vain + 1 if vain else 0
+
+    def expects_vain(self, fd: int, sock: Any) -> bool:
+        """Expect it after VAIN_RECEIVES_MIN in a row, and ask for an attempt after each _MAX."""
+        slot = self._slots.get(fd)
+        if slot is None or slot.vain < _VAIN_MIN:
+            return False
+        if slot.holder is None or slot.holder() is not sock:
+            return False
+        slot.vain += 1
+        if slot.vain < _VAIN_MAX:
+            return True
+        slot.vain = _VAIN_MIN - 1  # one in vain, and it is expected again
+        return False
+
     # -- whose descriptor -------------------------------------------------------------------
 
     def _slot_of(self, op: Operation) -> Slot:
@@ -113,6 +135,7 @@ class Registrations(Engine):
             self._drop_closed(slot)
             slot.interest = 0
             slot.ready = 0
+            slot.vain = 0
             slot.holder = weakref.ref(op.sock)
 
     def _drop_closed(self, slot: Slot) -> None:

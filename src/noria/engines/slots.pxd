@@ -11,6 +11,7 @@ cdef class Slot:
     cdef public unsigned char level
     cdef public unsigned char listed
     cdef public unsigned char leaving
+    cdef public unsigned char vain
     cdef public long long generation
     cdef public Operation reader
     cdef public Operation writer

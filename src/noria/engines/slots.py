@@ -26,6 +26,7 @@ class Slot:
         listed: it is on the ready list.
         native: the receive or accept of this descriptor that the kernel has, on a ring engine.
         leaving: that one is being taken back, to go on by readiness.
+        vain: first attempts of its user to receive, one after the other, that were in vain.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Slot:
         "reader",
         "readers",
         "ready",
+        "vain",
         "writer",
         "writers",
     )
@@ -58,6 +60,7 @@ class Slot:
         self.listed = False
         self.native: Operation | None = None
         self.leaving = False
+        self.vain = 0
 
     def operations(self) -> list[Operation]:
         """Every operation that waits here."""

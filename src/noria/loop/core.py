@@ -398,6 +398,14 @@ class LoopCore:
             finally:
                 self._current_handle = None
 
+    def _check_socket(self, sock: Any) -> None:
+        """Refuse a socket that the sock_* methods do not take; completed by `noria.api.sockets`."""
+        raise NotImplementedError
+
+    def _ensure_fd_no_transport(self, file: Any) -> int:
+        """Refuse a transport's descriptor; completed by `noria.api.watch`."""
+        raise NotImplementedError
+
     def _take_signals(self) -> None:
         """Handle signals that reached the engine; completed by `noria.api.signals`."""
         raise NotImplementedError
