@@ -286,7 +286,7 @@ def test_a_closed_loop_refuses_in_asyncios_words(
 
 def drive(result: Any) -> None:
     """Run a coroutine without a loop, as far as it comes."""
-    if inspect.iscoroutine(result):
+    if asyncio.iscoroutine(result):
         try:
             result.send(None)
             pytest.fail("it waits for a loop that will never run")

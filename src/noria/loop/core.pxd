@@ -35,6 +35,8 @@ cdef class LoopCore:
     cdef long long _recent_ns
     cdef public object slow_callback_duration
 
+    cdef object _soon(self, object callback, tuple args, object context)
+    cdef object _new_future(self)
     @cython.locals(seconds=double)
     cdef double _seconds_from_now(self, object delay) except? -1
     cdef TimerHandle _call_at(self, double when, object callback, tuple args, object context)

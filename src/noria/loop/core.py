@@ -110,6 +110,14 @@ class LoopCore:
         self._ready.append(handle)
         return handle
 
+    def _soon(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        """Do as `call_soon`, in one call of C."""
+        if self._closed or self._debug:
+            self._check_schedule(callback, "call_soon")
+        self._ready.append(_handles.make_handle(self, callback, args, context))
+
     def call_soon_threadsafe(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Handle:
@@ -217,6 +225,10 @@ class LoopCore:
 
     def create_future(self) -> asyncio.Future[Any]:
         """Create a future that belongs to this loop."""
+        return self._new_future()
+
+    def _new_future(self) -> asyncio.Future[Any]:
+        """Do as `create_future`, in one call of C."""
         keywords = self._own_keywords
         if keywords is None:
             keywords = {"loop": self}

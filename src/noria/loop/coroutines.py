@@ -196,7 +196,7 @@ class SocketCoroutine:
         op = self._op
         if op is not None:
             self._op = None
-            self._loop.cancel_operation(op)
+            self._loop._engine.cancel(op)
 
 
 class ReceiveCoroutine(SocketCoroutine):

@@ -70,9 +70,9 @@ def wait_for(loop: LoopCore, code: int, sock: Any, fd: int) -> FutureOperation:
         The operation; its future is resolved when the socket is ready. If the waiting coroutine
         is cancelled it has to cancel the operation.
     """
-    op: FutureOperation = FutureOperation(code, fd, sock, loop.create_future())
+    op: FutureOperation = FutureOperation(code, fd, sock, loop._new_future())
     op.borrowed = True
     op.expectant = True
-    if loop.submit(op):
+    if loop._engine.submit(op):
         op.deliver(op.result, 0, None)
     return op

@@ -3,6 +3,8 @@ from noria.loop.core cimport LoopCore
 from noria.native cimport calls
 from noria.native cimport sockets as native
 
+cdef bint _COMPILED
+
 
 cdef class Connection:
     cdef object __weakref__

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from noria.loop.core import LoopCore
 
 _Socket = socket.socket
+_COMPILED = native.COMPILED  # for the compiler, typed in the .pxd
 
 
 class Connection:
@@ -59,7 +60,7 @@ class Connection:
         self._loop = loop
         self._fd = descriptor.fd
         # The compiled calls act on numbers; then a socket object is made only if somebody asks.
-        self._sock: Any = None if native.COMPILED else descriptor.sock
+        self._sock: Any = None if _COMPILED else descriptor.sock
         self._peer = native.peer_address(self._fd, self._sock) if peer is None else peer
         self._local: Any = None
         self._extra = extra
@@ -110,7 +111,7 @@ class Connection:
         self._stop_receiving()
         if self._send_all() and not self._lost:
             self._lost += 1
-            self._loop.call_soon(self._lose, None, context=self._context)
+            self._loop._soon(self._lose, (None,), self._context)
 
     def abort(self) -> None:
         """Close without sending what is buffered."""
@@ -144,7 +145,7 @@ class Connection:
         if not self._closing:
             self._closing = True
             self._stop_receiving()
-        self._loop.call_soon(self._lose, exc, context=self._context)
+        self._loop._soon(self._lose, (exc,), self._context)
 
     def _lose(self, exc: BaseException | None) -> None:
         """Tell the protocol, then close the socket; runs once."""
@@ -162,7 +163,7 @@ class Connection:
         self._server = None
         if descriptor is not None:
             self._descriptor = None
-            loop.forget(self._fd)
+            loop._engine.forget(self._fd)
             self._fd = -1
             descriptor.close()
         if server is not None:

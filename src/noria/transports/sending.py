@@ -81,7 +81,7 @@ class SendingTransport(Connection):
             self._flow.clear()
         op = self._sending
         if op is not None and op.state == _IN_FLIGHT:
-            self._loop.cancel_operation(op)
+            self._loop._engine.cancel(op)
 
     def _send_all(self) -> bool:
         if self._sending is not None and self._sending.amendable:
@@ -242,7 +242,7 @@ class SendingTransport(Connection):
             op.buffer = flow.vector()
             op.offset = flow.offset
             op.expectant = full
-            if not self._loop.submit(op):
+            if not self._loop._engine.submit(op):
                 self._sending = op
                 return
             sent = op.result
@@ -303,7 +303,7 @@ class SendingTransport(Connection):
             return  # not empty yet, or resume_writing has written or closed
         if self._closing:
             self._lost += 1
-            self._loop.call_soon(self._lose, None, context=self._context)
+            self._loop._soon(self._lose, (None,), self._context)
         else:
             native.shutdown_writing(self._fd, self._sock)
 

@@ -51,8 +51,13 @@ class ReceiveOperation(Operation):
 
     __slots__ = ("transport",)
 
-    if TYPE_CHECKING:
-        transport: StreamTransport | None
+    def __init__(
+        self, transport: StreamTransport, descriptor: Descriptor, fd: int, sock: Any
+    ) -> None:
+        self._set_up(_RECEIVE, fd, sock)
+        self.transport: StreamTransport | None = transport
+        self.descriptor = descriptor
+        self.expectant = True
 
     def deliver(self, result: int, flags: int, data: object) -> None:
         """Pass a completion on to the transport."""
@@ -98,10 +103,7 @@ class StreamTransport(SendingTransport):
         self._paused = False
         self._started = False
         self._receiving = _STOPPED
-        self._receive = ReceiveOperation(_RECEIVE, self._fd, self._sock)
-        self._receive.transport = self
-        self._receive.descriptor = descriptor
-        self._receive.expectant = True
+        self._receive = ReceiveOperation(self, descriptor, self._fd, self._sock)
         self._take_protocol(protocol)
         if server is not None:
             server._attach(self)
@@ -206,14 +208,14 @@ class StreamTransport(SendingTransport):
             op.multishot = True
             op.size = _SIZE
         self._receiving = _RECEIVING
-        if self._loop.submit(op):
+        if self._loop._engine.submit(op):
             self._receiving = _STOPPED
             self._read_failed(op.result)
 
     def _stop_receiving(self) -> None:
         if self._receiving == _RECEIVING:
             self._receiving = _CANCELLING
-            self._loop.cancel_operation(self._receive)
+            self._loop._engine.cancel(self._receive)
 
     def _on_receive(self, result: int, flags: int, data: Any) -> None:
         """Take one completion of the receive."""
