@@ -74,6 +74,12 @@ SPARE_SENDS_MAX: Final = 256
 SEND_VECTOR_MAX: Final = 64
 """Chunks handed to one vectored send; VECTOR_MAX of native/sockets.pyx holds the same number."""
 
+SENDFILE_BYTES_PER_ATTEMPT_MAX: Final = 1024 * 1024
+"""Bytes of a file that one connection sends before others have their turn."""
+
+SENDFILE_CHUNK_BYTES: Final = 64 * 1024
+"""Bytes read at a time from a file that the kernel cannot send by itself."""
+
 WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
 """Default high-water mark of a transport's write buffer, as in asyncio."""
 

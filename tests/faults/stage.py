@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from noria.core import codes
+from noria.core.descriptor import Descriptor
 from tests.driver import Driver, Owned, Recorded, close_accepted
 
 if TYPE_CHECKING:
@@ -82,6 +83,19 @@ def pair_to_write(stage: Stage) -> None:
     stage.own(left)
     data = b"data"
     stage.attributes = {"buffer": [data] if stage.code == codes.SEND_VECTOR else data}
+
+
+def file_to_write(stage: Stage) -> None:
+    if not hasattr(os, "sendfile"):
+        pytest.skip("this system has no sendfile")
+    pair_to_write(stage)
+    opened = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the stage
+    stage.closing.enter_context(opened)
+    opened.write(b"data")
+    opened.flush()
+    held = Descriptor(os.dup(opened.fileno()))
+    stage.closing.callback(held.close)
+    stage.attributes = {"buffer": held, "size": 10}
 
 
 def datagrams(stage: Stage) -> None:
@@ -158,6 +172,7 @@ KINDS: dict[int, Callable[[Stage], None]] = {
     codes.SEND: pair_to_write,
     codes.SEND_VECTOR: pair_to_write,
     codes.SEND_TO: datagrams,
+    codes.SEND_FILE: file_to_write,
     codes.WAIT_READABLE: pair_to_read,
     codes.WAIT_WRITABLE: pair_to_write,
     codes.READ_AT: file,

@@ -26,6 +26,7 @@ NUMBERS = {
     "SEND_TO": 9,
     "WAIT_READABLE": 10,
     "WAIT_WRITABLE": 11,
+    "SEND_FILE": 20,
     "READ_AT": 30,
     "WRITE_AT": 31,
     "FSYNC": 32,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +31,6 @@ async def _writer_with_tls(_: Any) -> None:
             await writer.wait_closed()
 
 
-async def _file_over_a_transport(loop: Any) -> None:
-    left, right = socket.socketpair()
-    with right:
-        transport, _ = await loop.create_connection(asyncio.Protocol, sock=left)
-        try:
-            await loop.sendfile(transport, io.BytesIO(b"a file"))
-        finally:
-            transport.close()
-            await asyncio.sleep(0)
-
-
 MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
     "create_datagram_endpoint": (
         lambda loop: loop.create_datagram_endpoint(
@@ -61,8 +49,6 @@ MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
         "subprocess",
     ),
     "start_tls": (lambda loop: loop.start_tls(None, asyncio.Protocol(), None), "TLS"),
-    "sendfile": (lambda loop: loop.sendfile(None, None), "sendfile"),
-    "sock_sendfile": (lambda loop: loop.sock_sendfile(None, None), "sendfile"),
     "create_connection with ssl": (
         lambda loop: loop.create_connection(asyncio.Protocol, "127.0.0.1", 1, ssl=True),
         "TLS",
@@ -84,7 +70,6 @@ MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
         "TLS",
     ),
     "start_tls of a writer": (_writer_with_tls, "TLS"),
-    "sendfile over a transport": (_file_over_a_transport, "sendfile"),
 }
 
 if hasattr(socket, "AF_UNIX"):

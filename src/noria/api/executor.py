@@ -20,7 +20,10 @@ Ts = TypeVarTuple("Ts")
 
 
 class ExecutorMixin(LoopCore):
-    """The default executor of the loop. noria itself runs nothing in it."""
+    """The default executor of the loop.
+
+    noria itself runs nothing in it but the reads of files that `sendfile` has to write in pieces.
+    """
 
     _default_executor: ThreadPoolExecutor | None = None
     _executor_shutdown_called = False

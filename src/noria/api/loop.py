@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from noria.api.connect import ConnectMixin
 from noria.api.listen import ListenMixin
 from noria.api.run import RunMixin
+from noria.api.sendfile import SendfileMixin
 from noria.api.unsupported import UnsupportedMixin
 from noria.loop.core import LoopCore
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 class Loop(  # type: ignore[misc] # noria's own handles, and wider types of parameters
     ConnectMixin,
     ListenMixin,
+    SendfileMixin,
     UnsupportedMixin,
     RunMixin,
     LoopCore,

@@ -10,7 +10,7 @@ def _missing(what: str) -> NoReturn:
 
 
 class UnsupportedMixin:
-    """Datagrams, pipes, processes, TLS upgrades and sendfile."""
+    """Datagrams, pipes, processes and TLS upgrades."""
 
     async def create_datagram_endpoint(
         self,
@@ -87,27 +87,3 @@ class UnsupportedMixin:
     ) -> Any:
         """Refuse: TLS is missing."""
         _missing("TLS (start_tls)")
-
-    async def sendfile(
-        self,
-        transport: Any,
-        file: Any,
-        offset: int = 0,
-        count: int | None = None,
-        *,
-        fallback: bool = True,
-    ) -> int:
-        """Refuse: sendfile is missing."""
-        _missing("sendfile")
-
-    async def sock_sendfile(
-        self,
-        sock: Any,
-        file: Any,
-        offset: int = 0,
-        count: int | None = None,
-        *,
-        fallback: bool | None = True,
-    ) -> int:
-        """Refuse: sendfile is missing."""
-        _missing("sendfile (sock_sendfile)")

@@ -22,6 +22,7 @@ from noria.core.codes import (
     RECEIVE_FROM_INTO,
     RECEIVE_INTO,
     SEND,
+    SEND_FILE,
     SEND_TO,
     SEND_VECTOR,
     WAIT_READABLE,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from noria.core.operation import Operation
 
 _PENDING_NAMES = ("EINPROGRESS", "EALREADY", "EWOULDBLOCK", "EAGAIN", "WSAEWOULDBLOCK")
+_send_file: Any = getattr(os, "sendfile", None)  # not on Windows
 _CONNECT_PENDING = {getattr(errno, name) for name in _PENDING_NAMES if hasattr(errno, name)}
 
 
@@ -129,6 +131,21 @@ def send_to(op: Operation) -> int:
     """Send the datagram `op.buffer` to `op.address`: its length."""
     try:
         return int(op.sock.sendto(op.buffer, op.address))
+    except OSError as exc:
+        return result_of(exc)
+
+
+@operation(code=SEND_FILE, lane=WRITE)
+def send_file(op: Operation) -> int:
+    """Send from `op.offset` of the file that the Descriptor `op.buffer` owns: bytes, 0 at its end.
+
+    At most `op.size`, and fewer when the socket is full (sendfile(2)); the file's own position
+    stays. The kernel reads pages that are not cached meanwhile, with the interpreter lock released.
+    """
+    if _send_file is None:
+        return -errno.ENOSYS
+    try:
+        return int(_send_file(op.fd, op.buffer.fd, op.offset, op.size))
     except OSError as exc:
         return result_of(exc)
 

@@ -9,6 +9,7 @@ cdef class WriteFlow:
     cdef public object high  # any number that asyncio takes
     cdef public object low
     cdef public bint paused
+    cdef public object file
 
     cpdef object add(self, bytes chunk, Py_ssize_t start)
     cpdef object put_first(self, bytes chunk, Py_ssize_t sent)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noria.limits import SEND_VECTOR_MAX, WRITE_HIGH_WATER_BYTES
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class WriteFlow:
@@ -21,9 +24,11 @@ class WriteFlow:
         high: the protocol is paused above it, in bytes.
         low: it is resumed at or below it, in bytes.
         paused: `pause_writing` was called and `resume_writing` was not yet.
+        file: while a file is sent nothing may be written; a future, done when what was written
+            before has been sent. None otherwise.
     """
 
-    __slots__ = ("_chunks", "high", "low", "offset", "paused", "size")
+    __slots__ = ("_chunks", "file", "high", "low", "offset", "paused", "size")
 
     def __init__(self) -> None:
         self._chunks: deque[Any] = deque()
@@ -32,6 +37,7 @@ class WriteFlow:
         self.high: int = WRITE_HIGH_WATER_BYTES
         self.low: int = WRITE_HIGH_WATER_BYTES // 4
         self.paused = False
+        self.file: asyncio.Future[None] | None = None
 
     def set_limits(self, high: int | None, low: int | None) -> None:
         """Set the water marks as `asyncio.WriteTransport.set_write_buffer_limits` defines them.

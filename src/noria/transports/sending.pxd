@@ -29,6 +29,7 @@ cdef class SendingTransport(Connection):
                         object server, object context)
     @cython.locals(op=SendOperation)
     cdef object _stop_sending(self)
+    @cython.locals(flow=WriteFlow)
     cdef bint _send_all(self) except -1
     cdef list _state(self)
     @cython.locals(loop=LoopCore, flow=WriteFlow, full=bint, sent=Py_ssize_t)
@@ -48,6 +49,8 @@ cdef class SendingTransport(Connection):
     cdef object _on_sent(self, long long result)
     cdef bint _absorb_sent(self, SendOperation op, long long result) except -1
     cdef object _end_if_sent(self)
+    @cython.locals(flow=WriteFlow)
+    cdef object _tell_file(self, object exc)
     @cython.locals(op=SendOperation, loop=LoopCore, spares=list)
     cdef SendOperation _borrow_send(self)
     @cython.locals(spares=list)

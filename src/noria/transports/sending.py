@@ -22,6 +22,7 @@ from noria.transports.connection import Connection
 from noria.transports.flow import WriteFlow
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
     from noria.core.descriptor import Descriptor
@@ -79,6 +80,7 @@ class SendingTransport(Connection):
     def _stop_sending(self) -> None:
         if self._flow is not None:
             self._flow.clear()
+            self._tell_file(ConnectionError("Connection is closed by peer"))
         op = self._sending
         if op is not None and op.state == _IN_FLIGHT:
             self._loop._engine.cancel(op)
@@ -86,7 +88,10 @@ class SendingTransport(Connection):
     def _send_all(self) -> bool:
         if self._sending is not None and self._sending.amendable:
             self._send_deferred()
-        return self._sending is None and (self._flow is None or self._flow.size == 0)
+        flow = self._flow
+        if self._sending is not None or (flow is not None and flow.size):
+            return False
+        return flow is None or flow.file is None or self._closing  # which ends a file half-way
 
     def _state(self) -> list[str]:
         state = "idle" if self._sending is None else "polling"
@@ -100,7 +105,7 @@ class SendingTransport(Connection):
 
         Raises:
             TypeError: not bytes, bytearray or memoryview.
-            RuntimeError: `write_eof` was called before.
+            RuntimeError: `write_eof` was called before, or a file is being sent.
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(
@@ -108,6 +113,8 @@ class SendingTransport(Connection):
             )
         if self._eof:
             raise RuntimeError("Cannot call write() after write_eof()")
+        if self._flow is not None and self._flow.file is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
         if isinstance(data, memoryview) and not _is_plain(data):
             data = bytes(data)
         if not data:
@@ -200,10 +207,12 @@ class SendingTransport(Connection):
 
         Raises:
             TypeError: a piece is no bytes-like object.
-            RuntimeError: `write_eof` was called before.
+            RuntimeError: `write_eof` was called before, or a file is being sent.
         """
         if self._eof:
             raise RuntimeError("Cannot call writelines() after write_eof()")
+        if self._flow is not None and self._flow.file is not None:
+            raise RuntimeError("unable to writelines; sendfile is in progress")
         chunks = [data if type(data) is bytes else bytes(memoryview(data)) for data in list_of_data]
         chunks = [chunk for chunk in chunks if chunk]
         if not chunks:
@@ -299,6 +308,7 @@ class SendingTransport(Connection):
 
     def _end_if_sent(self) -> None:
         """Close, or send the end of the stream, if that had to wait for the last byte."""
+        self._tell_file(None)
         if self._lost or not (self._closing or self._eof) or not self._send_all():
             return  # not empty yet, or resume_writing has written or closed
         if self._closing:
@@ -334,11 +344,11 @@ class SendingTransport(Connection):
             self._lost += 1
 
     def _write_failed(self, result: int) -> None:
+        exc = from_result(result, "send", self._fd)
         if self._flow is not None:
             self._flow.clear()
-        self._fatal_error(
-            from_result(result, "send", self._fd), "Fatal write error on socket transport"
-        )
+            self._tell_file(exc)
+        self._fatal_error(exc, "Fatal write error on socket transport")
 
     def can_write_eof(self) -> bool:
         """Whether `write_eof` works: it does."""
@@ -354,7 +364,52 @@ class SendingTransport(Connection):
             if result < 0:
                 raise from_result(result, "shutdown", self._fd)
 
+    # -- files, which go around the buffer --------------------------------------------------
+
+    def _begin_file(self) -> asyncio.Future[None]:
+        """Refuse writes from now on; the future is done when all that was written has been sent.
+
+        Raises:
+            RuntimeError: `write_eof` was called before, or another file is being sent.
+        """
+        if self._eof:
+            raise RuntimeError("Cannot call sendfile() after write_eof()")
+        flow = self._make_flow()
+        if flow.file is not None:
+            raise RuntimeError("unable to sendfile; sendfile is in progress")
+        flow.file = self._loop.create_future()
+        if self._sending is not None and self._sending.amendable:
+            self._send_deferred()
+        self._tell_file(None)
+        return flow.file
+
+    def _tell_file(self, exc: BaseException | None) -> None:
+        """Let a file begin if it is its turn, or fail."""
+        flow = self._flow
+        if flow is None or flow.file is None or flow.file.done():
+            return
+        if exc is not None:
+            flow.file.set_exception(exc)
+        elif self._sending is None and flow.size == 0:
+            flow.file.set_result(None)
+
+    def _end_file(self) -> None:
+        """Take writes again, and send the end of the stream if `write_eof` was called meanwhile."""
+        flow = self._flow
+        assert flow is not None
+        assert flow.file is not None
+        if flow.file.done() and not flow.file.cancelled():
+            flow.file.exception()  # whoever waited may have been cancelled before it saw that
+        flow.file = None
+        if self._eof:
+            self._end_if_sent()
+
     # -- flow control -----------------------------------------------------------------------
+
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether `pause_writing` was called and `resume_writing` was not yet."""
+        return self._flow is not None and self._flow.paused
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait to be sent."""

@@ -86,7 +86,7 @@ class StreamTransport(SendingTransport):
     __slots__ = ("_buffered", "_held", "_paused", "_receive", "_receiving", "_started")
 
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.UNSUPPORTED  # until it is offered
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     def __init__(
         self,
