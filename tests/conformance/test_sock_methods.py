@@ -102,6 +102,22 @@ def test_the_end_of_the_stream_is_empty(both: asyncio.AbstractEventLoop, users: 
     run(both, main())
 
 
+def test_nothing_that_is_asked_for_is_there_at_once(
+    both: asyncio.AbstractEventLoop, users: Users, datagrams: Users
+) -> None:
+    async def main() -> None:
+        datagrams[1].connect(datagrams[0].getsockname())
+        for left, right in (users, datagrams):
+            assert await both.sock_recv(left, 0) == b""
+            assert await both.sock_recv_into(left, bytearray()) == 0
+            right.send(b"still there")
+            assert await both.sock_recv(left, 0) == b""
+            assert await both.sock_recv_into(left, bytearray()) == 0
+            assert await both.sock_recv(left, 100) == b"still there"
+
+    run(both, main())
+
+
 @pytest.mark.parametrize("size", [0, 1, 65536, 3_000_000])
 def test_sendall_sends_all(both: asyncio.AbstractEventLoop, users: Users, size: int) -> None:
     async def main() -> None:

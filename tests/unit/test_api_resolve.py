@@ -311,6 +311,13 @@ def test_resolved_for_connect_as_asyncio_does(
         assert outcome(loop, hints) == outcome(reference, hints), hints
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1\0", "localhost\0.example", b"127.0.0.1\0"])
+def test_a_host_with_a_null_is_refused(either: asyncio.AbstractEventLoop, host: Any) -> None:
+    """getaddrinfo takes what stands before it, which is another host than the program checked."""
+    with pytest.raises(ValueError, match="embedded null character"):
+        ensure(either, (host, 80))
+
+
 def test_a_literal_for_connect_needs_no_look_up(
     loop: noria.Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,16 @@ def test_receive_into_what_cannot_be_written(native: ModuleType, pair: Pair, wro
     assert left.recv(10) == b"x"
 
 
+@pytest.mark.parametrize("function", ["receive", "receive_large"])
+def test_receiving_nothing(native: ModuleType, pair: Pair, function: str) -> None:
+    left, right = pair
+    assert getattr(native, function)(left.fileno(), left, 0) == b""
+    assert native.receive_into(left.fileno(), left, bytearray()) == 0
+    right.send(b"x")
+    assert getattr(native, function)(left.fileno(), left, 0) == b""
+    assert native.receive(left.fileno(), left, 1) == b"x"
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 @pytest.mark.parametrize(("offset", "rest"), [(0, b"012345"), (4, b"45"), (6, b""), (100, b"")])
 def test_send(native: ModuleType, pair: Pair, kind: Any, offset: int, rest: bytes) -> None:

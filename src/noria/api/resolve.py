@@ -126,8 +126,13 @@ class ResolveMixin(LoopCore):
             type: kind of the socket that is to use the address.
             proto: its protocol.
             flags: AI_* flags for a name.
+
+        Raises:
+            ValueError: there is a null character in the host.
         """
         host, port, *scope = address
+        if isinstance(host, str | bytes) and ("\0" if isinstance(host, str) else b"\0") in host:
+            raise ValueError("embedded null character")  # getaddrinfo would stop reading there
         literal = _literal_info(host, port, family, type, proto, *scope)
         if literal is not None:
             return [literal]
