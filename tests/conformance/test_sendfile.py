@@ -378,7 +378,7 @@ def test_writes_are_refused_meanwhile(both: Loop, file: Any) -> None:
         for data in (b"x", b""):
             with pytest.raises(RuntimeError, match="unable to write; sendfile is in progress"):
                 one.transport.write(data)
-        with pytest.raises(RuntimeError, match="unable to write.*; sendfile is in progress"):
+        with pytest.raises(RuntimeError, match="sendfile is in progress"):
             one.transport.writelines([b"x"])
         with pytest.raises(TypeError, match="bytes-like"):
             one.transport.write("x")

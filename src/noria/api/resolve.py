@@ -131,7 +131,7 @@ class ResolveMixin(LoopCore):
             ValueError: there is a null character in the host.
         """
         host, port, *scope = address
-        if isinstance(host, str | bytes) and ("\0" if isinstance(host, str) else b"\0") in host:
+        if _has_null(host):
             raise ValueError("embedded null character")  # getaddrinfo would stop reading there
         literal = _literal_info(host, port, family, type, proto, *scope)
         if literal is not None:
@@ -301,6 +301,12 @@ def _family_of(host: Any) -> socket.AddressFamily | None:
     except (OSError, ValueError):
         return None
     return socket.AF_INET
+
+
+def _has_null(host: Any) -> bool:
+    if isinstance(host, bytes):
+        return b"\0" in host
+    return isinstance(host, str) and "\0" in host
 
 
 def _literal_info(
