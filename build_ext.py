@@ -85,7 +85,16 @@ LINUX_ONLY: Final = (
 """Those of COMPILED that need headers of Linux; elsewhere they stay interpreted and idle."""
 
 PLAIN_C: Final = {
-    "noria.lab._client": ("client.c", "module.c", "ring_server.c", "server.c"),
+    "noria.lab._client": (
+        "client.c",
+        "datagram_server.c",
+        "module.c",
+        "openssl.c",
+        "ring_server.c",
+        "server.c",
+        "spawn.c",
+        "tls_server.c",
+    ),
 }
 """Extension modules in C, against the stable ABI; optional, and built in every mode on Linux."""
 

@@ -267,7 +267,13 @@ def parse(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(["lab", *arguments])
 
 
-@pytest.mark.parametrize("job", ["c10k", "echo", "streams", "sock", "churn", "micro", "idle"])
+@pytest.mark.parametrize(
+    "job",
+    [
+        *("c10k", "echo", "streams", "sock", "unix", "udp", "tls", "http"),
+        *("churn", "spawn", "micro", "idle"),
+    ],
+)
 def test_every_job_has_options_and_defaults(job: str) -> None:
     namespace = parse(job, "--against", "asyncio", "--server-core", "1")
     module = importlib.import_module(lab.JOBS[namespace.job])

@@ -17,11 +17,18 @@ from noria.lab.settings import (
     CHURN_SIZES_BYTES,
     CLIENTS,
     CONNECTIONS,
+    FEW_CONNECTIONS,
     GENERATIONS,
     PAIRS_MIN,
     PARALLEL_CONNECTS,
+    PARALLEL_SPAWNS,
     ROUND_S,
     SIZES_BYTES,
+    TLS_IDLE_CLIENTS,
+    TLS_IDLE_SIZES_BYTES,
+    TLS_SIZES_BYTES,
+    UDP_SIZES_BYTES,
+    UNIX_SIZES_BYTES,
 )
 
 if TYPE_CHECKING:
@@ -32,9 +39,15 @@ if TYPE_CHECKING:
 JOBS = {
     "c10k": "noria.lab.jobs.c10k",
     "churn": "noria.lab.jobs.churn",
+    "http": "noria.lab.jobs.http",
     "idle": "noria.lab.jobs.idle",
+    "idle_tls": "noria.lab.jobs.idle_tls",
     "micro": "noria.lab.jobs.micro",
     "rows": "noria.lab.jobs.rows",
+    "spawn": "noria.lab.jobs.spawn",
+    "tls": "noria.lab.jobs.tls",
+    "udp": "noria.lab.jobs.udp",
+    "unix": "noria.lab.jobs.unix",
 }
 """Imported when they are run: the command line is needed where the lab is not."""
 
@@ -87,7 +100,12 @@ def register(subparsers: Subparsers) -> None:
         ("sock", "the loop's sock_* methods"),
     ):
         _add_rows(jobs, scenario, what)
+    _add_unix(jobs)
+    _add_udp(jobs)
+    _add_tls(jobs)
+    _add_http(jobs)
     _add_churn(jobs)
+    _add_spawn(jobs)
     _add_micro(jobs)
     _add_idle(jobs)
     show = jobs.add_parser("show", help="print a result saved with --json")
@@ -106,8 +124,9 @@ def _job(
         type=words,
         default=words(contenders),
         metavar="A,B",
-        help="who is measured: noria, noria:<engine>, asyncio, uvloop, c-epoll, c-uring, or any "
-        "other loop as name=module:factory (default: noria)",
+        help="who is measured: noria, noria:<engine>, asyncio, uvloop, any other loop as "
+        "name=module:factory, or a bare server in C: c-epoll, c-uring, c-mmsg (udp), c-openssl "
+        "(tls), c-spawn (spawn) (default: noria)",
     )
     parser.add_argument(
         "--against",
@@ -155,7 +174,8 @@ def _add_c10k(jobs: Subparsers) -> None:
 def _add_rows(jobs: Subparsers, scenario: str, what: str) -> None:
     parser = _job(jobs, scenario, f"CPU per request of {what}", against="uvloop,asyncio")
     _add_row_arguments(parser, SIZES_BYTES, CONNECTIONS, "connections")
-    parser.add_argument("--depth", type=positive, default=1, help="requests outstanding at a time")
+    _add_depth(parser)
+    _add_unix_switch(parser)
     parser.set_defaults(run=_run, job="rows", options="RowOptions", scenario=scenario)
 
 
@@ -169,15 +189,85 @@ def _add_row_arguments(
     parser.add_argument(
         "--sizes", type=numbers, default=sizes, metavar="BYTES,...", help="bytes per request"
     )
+    _add_connections(parser, connections, what)
+    _add_rounds(parser)
+
+
+def _add_connections(
+    parser: argparse.ArgumentParser, connections: tuple[int, ...], what: str
+) -> None:
     parser.add_argument(
         "--connections", type=numbers, default=connections, metavar="N,...", help=what
     )
+
+
+def _add_depth(parser: argparse.ArgumentParser, what: str = "requests") -> None:
+    parser.add_argument("--depth", type=positive, default=1, help=f"{what} outstanding at a time")
+
+
+def _add_unix_switch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--unix", action="store_true", help="over Unix sockets")
+
+
+def _add_rounds(parser: argparse.ArgumentParser) -> None:
+    """Add what a comparison by pairs of rounds takes."""
     parser.add_argument("--pairs", type=positive, default=PAIRS_MIN)
     parser.add_argument("--round-s", type=seconds, default=ROUND_S, help="length of a round")
     parser.add_argument(
         "--generations", type=positive, default=GENERATIONS, help="restarts of all servers"
     )
-    parser.add_argument("--unix", action="store_true", help="over Unix sockets")
+
+
+def _add_unix(jobs: Subparsers) -> None:
+    parser = _job(jobs, "unix", "CPU per request over Unix sockets", against="uvloop,asyncio")
+    _add_row_arguments(parser, UNIX_SIZES_BYTES, FEW_CONNECTIONS, "connections")
+    _add_depth(parser)
+    parser.add_argument("--scenario", choices=["echo", "streams", "sock"], default="echo")
+    parser.set_defaults(run=_run, job="unix", options="UnixOptions", unix=True)
+
+
+def _add_udp(jobs: Subparsers) -> None:
+    parser = _job(
+        jobs, "udp", "CPU per datagram that a server sends back", against="uvloop,asyncio,c-epoll"
+    )
+    _add_row_arguments(parser, UDP_SIZES_BYTES, FEW_CONNECTIONS, "clients")
+    _add_depth(parser, "datagrams of a client")
+    parser.set_defaults(run=_run, job="udp", options="UdpOptions", scenario="udp", unix=False)
+
+
+def _add_tls(jobs: Subparsers) -> None:
+    parser = _job(
+        jobs, "tls", "CPU per request over TLS 1.3", against="uvloop,asyncio,c-openssl"
+    )
+    _add_row_arguments(parser, TLS_SIZES_BYTES, FEW_CONNECTIONS, "connections")
+    _add_depth(parser)
+    _add_unix_switch(parser)
+    parser.set_defaults(run=_run, job="tls", options="TlsOptions", scenario="tls")
+
+
+def _add_http(jobs: Subparsers) -> None:
+    what = "CPU per request of uvicorn (httptools) that says hello"
+    parser = _job(jobs, "http", what, against="uvloop,asyncio")
+    _add_connections(parser, FEW_CONNECTIONS, "connections")
+    _add_rounds(parser)
+    _add_depth(parser)
+    parser.set_defaults(run=_run, job="http", options="HttpOptions", scenario="http", unix=False)
+    parser.set_defaults(sizes=None)  # there is one response, whose size its options know
+
+
+def _add_spawn(jobs: Subparsers) -> None:
+    parser = _job(
+        jobs, "spawn", "processes spawned and awaited", against="uvloop,asyncio,c-spawn"
+    )
+    parser.add_argument(
+        "--parallel",
+        type=numbers,
+        default=PARALLEL_SPAWNS,
+        metavar="N,...",
+        help="processes at a time",
+    )
+    _add_rounds(parser)
+    parser.set_defaults(run=_run, job="spawn", options="SpawnOptions")
 
 
 def _add_churn(jobs: Subparsers) -> None:
@@ -188,6 +278,7 @@ def _add_churn(jobs: Subparsers) -> None:
         against="uvloop,asyncio",
     )
     _add_row_arguments(parser, CHURN_SIZES_BYTES, CHURN_CONNECTIONS, "open at a time")
+    _add_unix_switch(parser)
     parser.add_argument("--scenario", choices=["echo", "streams", "sock"], default="echo")
     parser.add_argument(
         "--half-close", action="store_true", help="await the server's end before closing"
@@ -204,18 +295,45 @@ def _add_micro(jobs: Subparsers) -> None:
 
 def _add_idle(jobs: Subparsers) -> None:
     parser = _job(jobs, "idle", "what idle connections cost", against="uvloop,asyncio")
-    parser.add_argument("--clients", type=positive, default=CLIENTS)
+    parser.add_argument(
+        "--clients",
+        type=positive,
+        help=f"(default: {CLIENTS:,}; with --tls {TLS_IDLE_CLIENTS:,})",
+    )
     parser.add_argument("--seconds", type=seconds, default=3.0, help="while wake-ups are counted")
     parser.add_argument("--pairs", type=positive, default=PAIRS_MIN)
     parser.add_argument("--round-s", type=seconds, default=0.3, help="length of a round")
     parser.add_argument("--bursts", type=positive, default=3, help="times that all speak at once")
-    parser.set_defaults(run=_run, job="idle", options="IdleOptions")
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="weigh TLS connections instead, and nothing else, after an echo of each of --sizes",
+    )
+    parser.add_argument(
+        "--sizes",
+        type=numbers,
+        default=TLS_IDLE_SIZES_BYTES,
+        metavar="BYTES,...",
+        help="of the echo that a TLS connection had",
+    )
+    parser.set_defaults(run=_run_idle, job="idle", options="IdleOptions")
+
+
+def _run_idle(namespace: argparse.Namespace) -> int:
+    """Run the one job or the other."""
+    if namespace.tls:
+        namespace.job, namespace.options = "idle_tls", "IdleTlsOptions"
+    return _run(namespace)
 
 
 def _options(module: Any, namespace: argparse.Namespace) -> Any:
-    """Build a job's options from the namespace."""
+    """Build a job's options from the namespace; what is None there keeps the job's default."""
     kind = getattr(module, namespace.options)
-    given = {field.name: getattr(namespace, field.name) for field in dataclasses.fields(kind)}
+    given = {
+        field.name: value
+        for field in dataclasses.fields(kind)
+        if (value := getattr(namespace, field.name)) is not None
+    }
     engines = getattr(namespace, "engine", ())
     if engines:
         given["contenders"] = tuple(f"noria:{engine}" for engine in engines)

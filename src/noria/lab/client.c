@@ -6,6 +6,7 @@
 #endif
 
 #include "echoes.h"
+#include "openssl.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -16,8 +17,6 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { CLOSED, CONNECTING, PUT_OFF, READY, CLOSING };
 
 enum {
     EVENTS_MAX = 256,
@@ -50,6 +49,9 @@ static void connection_close(struct lab_client *client, struct lab_connection *c
 {
     if (connection->state == CLOSED)
         return;
+    if (connection->tls)
+        lab_tls_free(connection->tls);
+    connection->tls = NULL;
     close(connection->fd); /* leaves the epoll set by itself: there is no second reference */
     client->progress[PROGRESS_ALIVE]--;
     connection->fd = -1;
@@ -64,15 +66,42 @@ static void connection_fail(struct lab_client *client, struct lab_connection *co
     connection_close(client, connection);
 }
 
+/* May this connection begin a request now? */
+static int may_send(const struct lab_client *client, const struct lab_connection *connection)
+{
+    return !client->stopping && connection->active
+           && connection->sent - connection->answered < client->depth
+           && (client->requests_max == 0 || connection->issued < client->requests_max);
+}
+
+#include "datagrams.h"
+
+/* What send() and recv() do, with TLS where the connection has it. */
+static ssize_t connection_put(struct lab_connection *connection, const uint8_t *bytes, size_t count)
+{
+    if (connection->tls)
+        return lab_tls_write(connection->tls, bytes, count);
+    return send(connection->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static ssize_t connection_take(struct lab_connection *connection, uint8_t *bytes, size_t count)
+{
+    if (connection->tls)
+        return lab_tls_read(connection->tls, bytes, count);
+    return recv(connection->fd, bytes, count, MSG_DONTWAIT);
+}
+
 /* Hands the kernel what may be sent now: the rest of a request, then others up to the depth. */
 static void connection_send(struct lab_client *client, struct lab_connection *connection)
 {
     size_t index = (size_t)(connection - client->connections);
+    if (client->datagrams) {
+        datagrams_send(client, connection);
+        return;
+    }
     for (;;) {
         if (!connection->sending) {
-            if (client->stopping || !connection->active
-                || connection->sent - connection->answered >= client->depth
-                || (client->requests_max && connection->issued >= client->requests_max))
+            if (!may_send(client, connection))
                 return;
             connection->sending = 1;
             connection->sent_bytes = 0;
@@ -81,8 +110,8 @@ static void connection_send(struct lab_client *client, struct lab_connection *co
                 lab_now_ns();
         }
         const uint8_t *bytes = request_bytes(client, index, connection->sent);
-        ssize_t count = send(connection->fd, bytes + connection->sent_bytes,
-                             client->size - connection->sent_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t count = connection_put(connection, bytes + connection->sent_bytes,
+                                       client->size - connection->sent_bytes);
         if (count < 0) {
             if (errno == EINTR)
                 continue;
@@ -98,13 +127,15 @@ static void connection_send(struct lab_client *client, struct lab_connection *co
     }
 }
 
-/* Half-closes; the end of the other half is awaited. */
+/* Half-closes, or says close_notify; the server's end is awaited. */
 static void connection_end(struct lab_client *client, struct lab_connection *connection)
 {
     connection->active = 1;
     connection->state = CLOSING;
     connection_settle(client, connection);
-    if (shutdown(connection->fd, SHUT_WR) < 0)
+    if (connection->tls)
+        lab_tls_say_goodbye(connection->tls);
+    else if (shutdown(connection->fd, SHUT_WR) < 0)
         connection_fail(client, connection, errno);
 }
 
@@ -130,7 +161,7 @@ static void connection_receive(struct lab_client *client, struct lab_connection 
                                int to_the_end)
 {
     for (;;) {
-        ssize_t count = recv(connection->fd, client->hot, HOT_BYTES, MSG_DONTWAIT);
+        ssize_t count = connection_take(connection, client->hot, HOT_BYTES);
         if (count < 0 && errno == EINTR)
             continue;
         if (count < 0 && errno == EAGAIN)
@@ -157,8 +188,8 @@ static void connection_receive(struct lab_client *client, struct lab_connection 
                 return;
         }
         /* Edge-triggered: after a short read new bytes make a new edge. A FIN that came along with
-         * the bytes does not, so EPOLLRDHUP reads to the end. */
-        if (count < HOT_BYTES && !to_the_end)
+         * the bytes does not, so EPOLLRDHUP reads to the end. TLS gives one record at a time. */
+        if (count < HOT_BYTES && !to_the_end && !connection->tls)
             break;
     }
 }
@@ -183,6 +214,10 @@ static void connection_open(struct lab_client *client, struct lab_connection *co
     size_t index = (size_t)(connection - client->connections);
     const struct lab_target *target = &client->targets[index % client->target_count];
     int one = 1;
+    if (client->datagrams) {
+        datagrams_open(client, connection);
+        return;
+    }
     if (connection->state == CLOSED) {
         uint64_t earlier = connection->earlier + connection->sent + connection->sending;
         memset(connection, 0, sizeof(*connection));
@@ -229,6 +264,25 @@ static void connection_open(struct lab_client *client, struct lab_connection *co
         connection_fail(client, connection, errno);
 }
 
+static void connection_ready(struct lab_client *client, struct lab_connection *connection)
+{
+    client->progress[PROGRESS_CONNECTED]++;
+    connection->state = READY;
+    connection_send(client, connection);
+    connection_settle(client, connection);
+}
+
+/* Goes on with the handshake, and then with the first request. */
+static void connection_shake_hands(struct lab_client *client, struct lab_connection *connection)
+{
+    if (lab_tls_handshake(connection->tls) < 0) {
+        if (errno != EAGAIN)
+            connection_fail(client, connection, errno);
+        return;
+    }
+    connection_ready(client, connection);
+}
+
 static void connection_established(struct lab_client *client, struct lab_connection *connection)
 {
     int error = 0;
@@ -239,10 +293,16 @@ static void connection_established(struct lab_client *client, struct lab_connect
         connection_fail(client, connection, error);
         return;
     }
-    client->progress[PROGRESS_CONNECTED]++;
-    connection->state = READY;
-    connection_send(client, connection);
-    connection_settle(client, connection);
+    if (client->tls_context == NULL) {
+        connection_ready(client, connection);
+        return;
+    }
+    connection->state = SHAKING_HANDS;
+    connection->tls = lab_tls_connect(client->tls_context, connection->fd);
+    if (connection->tls == NULL)
+        connection_fail(client, connection, ENOMEM);
+    else
+        connection_shake_hands(client, connection);
 }
 
 static void connection_event(struct lab_client *client, const struct epoll_event *event)
@@ -250,9 +310,17 @@ static void connection_event(struct lab_client *client, const struct epoll_event
     struct lab_connection *connection = &client->connections[event->data.u64];
     if (connection->state == CLOSED)
         return;
+    if (client->datagrams) {
+        datagrams_event(client, connection);
+        return;
+    }
     if (connection->state == CONNECTING) {
         if (event->events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
             connection_established(client, connection);
+        return;
+    }
+    if (connection->state == SHAKING_HANDS) {
+        connection_shake_hands(client, connection);
         return;
     }
     uint32_t ends = event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
@@ -275,6 +343,8 @@ static void poll_once(struct lab_client *client, int wait_ms)
         count_failure(client, errno);
     for (int i = 0; i < count; i++)
         connection_event(client, &events[i]);
+    if (client->datagrams)
+        datagrams_resend(client);
 }
 
 static void switches_read(uint64_t *voluntary, uint64_t *involuntary)
@@ -295,6 +365,7 @@ static uint64_t phase_enter(struct lab_client *client, int phase)
     client->requests_max = 0;
     client->depth = 1;
     client->sources = 0;
+    client->looked_ns = 0;
     for (size_t i = 0; i < client->connection_count; i++) {
         client->connections[i].active = 0;
         client->connections[i].busy = 0;
@@ -344,7 +415,7 @@ void lab_client_connect(struct lab_client *client, size_t count, size_t parallel
     uint64_t start_ns = phase_enter(client, PHASE_CONNECT);
     uint64_t asked_ns = start_ns;
     size_t next = 0, wanted = count;
-    client->size = size;
+    sizes_set(client, size);
     client->requests_max = 1;
     for (;;) {
         for (int i = 0; i < STARTS_PER_TURN && client->busy < parallel && wanted; i++) {
@@ -380,7 +451,7 @@ void lab_client_echo(struct lab_client *client, const struct lab_echo *echo)
     size_t ramp = echo->ramp ? echo->ramp : echo->active;
     if (end > client->connection_count)
         end = client->connection_count;
-    client->size = echo->size;
+    sizes_set(client, echo->size);
     client->depth = echo->depth;
     client->requests_max = echo->requests_max;
     for (;;) {
@@ -414,7 +485,7 @@ void lab_client_churn(struct lab_client *client, const struct lab_churn *churn)
     uint64_t start_ns = phase_enter(client, PHASE_CHURN);
     uint64_t asked_ns = start_ns;
     uint64_t stop_ns = start_ns + churn->duration_ns;
-    client->size = churn->size;
+    sizes_set(client, churn->size);
     client->requests_max = 1;
     client->sources = churn->sources;
     client->source_next = 0;
@@ -455,7 +526,11 @@ void lab_client_disconnect(struct lab_client *client, uint64_t timeout_ns)
     for (;;) {
         for (int i = 0; i < STARTS_PER_TURN && next < client->connection_count; i++, next++) {
             struct lab_connection *connection = &client->connections[next];
-            if (connection->state == READY)
+            if (connection->state != READY)
+                continue;
+            if (client->datagrams)
+                connection_through(client, connection);
+            else
                 connection_end(client, connection);
         }
         poll_once(client, 0);
@@ -513,8 +588,9 @@ int lab_client_init(struct lab_client *client)
     client->samples = aligned_zeroed(client->samples_max * sizeof(uint32_t));
     client->table = aligned_zeroed(table_bytes);
     client->hot = aligned_zeroed(HOT_BYTES);
+    client->datagram = aligned_zeroed(client->size_max);
     if (!client->connections || !client->sent_ns || !client->samples || !client->table
-        || !client->hot)
+        || !client->hot || !client->datagram)
         return -ENOMEM;
     for (size_t i = 0; i + 8 <= table_bytes; i += 8) {
         uint64_t word = random_next(&state);
@@ -530,15 +606,24 @@ void lab_client_clear(struct lab_client *client)
 {
     if (client->connections)
         lab_client_abort(client);
+    if (client->tls_context)
+        lab_tls_context_free(client->tls_context);
+    client->tls_context = NULL;
     if (client->epoll_fd >= 0)
         close(client->epoll_fd);
     client->epoll_fd = -1;
+    free(client->request);
+    free(client->response);
+    free(client->datagram);
     free(client->targets);
     free(client->connections);
     free(client->sent_ns);
     free(client->samples);
     free(client->table);
     free(client->hot);
+    client->request = NULL;
+    client->response = NULL;
+    client->datagram = NULL;
     client->targets = NULL;
     client->connections = NULL;
     client->connection_count = 0;

@@ -1,6 +1,7 @@
 """The load generator's process: JSON commands on stdin, one JSON line for each on stdout.
 
-    {"op": "open", "name": "a", "targets": [["127.0.0.1", 8000]], "connections": 50}
+    {"op": "open", "name": "a", "targets": [["127.0.0.1", 8000]], "connections": 50,
+     "transport": "plain" | "datagrams" | "tls" | "http"}
     {"op": "connect" | "echo" | "churn" | "idle" | "disconnect" | "close", "name": "a", ...}
 
 Further keys of a command are the arguments of that method of `_client.Client`. The answer is
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
+import importlib
 import json
 import sys
 from typing import Any
 
+from noria.lab import exchange
 from noria.lab.errors import LabError, exit_code
 from noria.lab.measure import percentiles_ns, pin
 
@@ -47,6 +50,20 @@ def failure_names(failures: dict[int, int], native: Any) -> dict[str, int]:
         own.get(code) or errno.errorcode.get(code, f"errno {code}"): count
         for code, count in failures.items()
     }
+
+
+def transport_options(name: str, targets: list[Any]) -> dict[str, Any]:
+    """Make the load generator's options for a transport. Raises LabError, ValueError."""
+    if name == "plain":
+        return {}
+    if name == "datagrams":
+        return {"datagrams": True}
+    if name == "tls":
+        importlib.import_module("noria.lab.openssl").load()
+        return {"tls": True}
+    if name == "http":
+        return {"request": exchange.REQUEST, "response": exchange.learn(targets[0])}
+    raise ValueError(f"unknown transport {name!r}")
 
 
 class Commands:
@@ -82,6 +99,7 @@ class Commands:
             for target in command.pop("targets")
         ]
         connections = command.pop("connections")
+        command |= transport_options(command.pop("transport", "plain"), targets)
         self._clients[name] = self._native.Client(
             targets, connections, progress_fd=self._progress_fd, **command
         )
@@ -117,6 +135,8 @@ def main(arguments: list[str] | None = None) -> int:
                 answer = {"ok": True, "result": commands.run(json.loads(line))}
             except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
                 answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+            except LabError as error:
+                answer = {"ok": False, "error": str(error)}
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
     except KeyboardInterrupt:

@@ -244,6 +244,8 @@ def summarize(label: str, rounds: Sequence[Round], facts: dict[str, Any]) -> dic
         "preemptions": sum(one.usage.preemptions for one in rounds),
         "client_sleeps": sum(int(one.result["sleeps"]) for one in rounds),
         "failures": sum_failures([one.result for one in rounds]),
+        "lost": sum(int(one.result.get("lost", 0)) for one in rounds),
+        "duplicates": sum(int(one.result.get("duplicates", 0)) for one in rounds),
         "worst_ns": max(int(one.result["worst_ns"]) for one in rounds),
     }
     for name in ("p50_ns", "p90_ns", "p99_ns", "p999_ns"):

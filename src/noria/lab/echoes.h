@@ -1,5 +1,5 @@
-/* Requests and their echoes: which bytes are sent, whether the same come back, and how long that
- * took. Part of client.c, which alone includes it. */
+/* Requests and their answers: which bytes are sent, whether the right ones come back, and how long
+ * that took. Part of client.c, which alone includes it. */
 #ifndef NORIA_LAB_ECHOES_H
 #define NORIA_LAB_ECHOES_H
 
@@ -25,10 +25,24 @@ static uint64_t random_next(uint64_t *state)
  * request and seed. Earlier connections count, or else their echoes would pass for this one's. */
 static const uint8_t *request_bytes(const struct lab_client *client, size_t index, uint64_t request)
 {
+    if (client->request)
+        return client->request;
     uint64_t number = client->connections[index].earlier + request;
     uint64_t start = (uint64_t)index * 0x9e37u + number * 0x2545u + client->seed;
     start ^= start >> 17;
     return client->table + (start % TABLE_STARTS) * ALIGNMENT;
+}
+
+/* The bytes that have to come back for it. */
+static const uint8_t *answer_bytes(const struct lab_client *client, size_t index, uint64_t request)
+{
+    return client->response ? client->response : request_bytes(client, index, request);
+}
+
+static void sizes_set(struct lab_client *client, size_t size)
+{
+    client->size = client->request ? client->request_bytes : size;
+    client->answer_size = client->response ? client->response_bytes : size;
 }
 
 static void count_failure(struct lab_client *client, int code)
@@ -104,17 +118,17 @@ static int answer_check(struct lab_client *client, struct lab_connection *connec
         record_sample(client, now_ns - connection->connect_ns);
     }
     while (count) {
-        /* A server may answer the first part of a request before the rest was sent. */
-        size_t known = connection->answered < connection->sent ? client->size
-                       : connection->sending                   ? connection->sent_bytes
-                                                               : 0;
+        /* A server may echo the first part of a request before the rest was sent. */
+        size_t known = connection->answered < connection->sent        ? client->answer_size
+                       : connection->sending && !client->response ? connection->sent_bytes
+                                                                      : 0;
         size_t take = known - connection->got_bytes;
         if (take == 0)
             return FAILURE_SURPLUS;
         if (take > count)
             take = count;
         const uint8_t *expected =
-            request_bytes(client, index, connection->answered) + connection->got_bytes;
+            answer_bytes(client, index, connection->answered) + connection->got_bytes;
         if (memcmp(got, expected, take) != 0) {
             note_mismatch(client, index, got, expected, take);
             return FAILURE_MISMATCH;
@@ -122,7 +136,7 @@ static int answer_check(struct lab_client *client, struct lab_connection *connec
         got += take;
         count -= take;
         connection->got_bytes += (uint32_t)take;
-        if (connection->got_bytes == client->size)
+        if (connection->got_bytes == client->answer_size)
             answer_complete(client, connection, now_ns);
     }
     return 0;

@@ -11,9 +11,16 @@ if TYPE_CHECKING:
 IMPOSSIBLE = 2
 """Exit code of a process of the lab that could not do what it was started for."""
 
+UNABLE = 3
+"""Exit code of one whose contender cannot do what is to be measured."""
+
 
 class LabError(Exception):
     """A measurement cannot be made; the message says what is missing and what to do about it."""
+
+
+class UnableError(LabError):
+    """A contender cannot do what is to be measured: its loop does not implement that."""
 
 
 def exit_code(main: Callable[[], int]) -> int:
@@ -22,4 +29,4 @@ def exit_code(main: Callable[[], int]) -> int:
         return main()
     except LabError as error:
         print(error, file=sys.stderr)
-        return IMPOSSIBLE
+        return UNABLE if isinstance(error, UnableError) else IMPOSSIBLE

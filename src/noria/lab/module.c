@@ -14,6 +14,8 @@
 #endif
 
 #include "native.h"
+#include "openssl.h"
+#include "results.h"
 #include "targets.h"
 
 #include <errno.h>
@@ -24,6 +26,10 @@
 #include <sys/stat.h>
 
 #define SECONDS_MAX 86400.0
+#define RESEND_SECONDS_MIN 0.001
+#define DATAGRAM_BYTES_MIN 8 /* a datagram begins with its number */
+#define DATAGRAM_BYTES_MAX 65507 /* of UDP over IPv4 */
+#define PARALLEL_MAX 256
 #define SIZE_BYTES_MAX (1 << 20)
 #define DEPTH_MAX 1024
 #define CONNECTIONS_MAX 1000000
@@ -59,6 +65,15 @@ static int check_seconds(const char *name, double value, uint64_t *ns)
     return 0;
 }
 
+static int check_size(const ClientObject *self, Py_ssize_t size)
+{
+    Py_ssize_t most = (Py_ssize_t)self->client.size_max;
+    if (!self->client.datagrams)
+        return check_range("size", size, 1, most);
+    return check_range("size", size, DATAGRAM_BYTES_MIN,
+                       most < DATAGRAM_BYTES_MAX ? most : DATAGRAM_BYTES_MAX);
+}
+
 /* ---- phases: without the GIL, asking for signals now and then ---- */
 
 static int client_interrupted(void *argument)
@@ -83,75 +98,6 @@ static int phase_begin(ClientObject *self)
     self->running = 1;
     self->thread = PyEval_SaveThread();
     return 0;
-}
-
-static int set_item(PyObject *into, const char *name, PyObject *value)
-{
-    if (value == NULL)
-        return -1;
-    int result = PyDict_SetItemString(into, name, value);
-    Py_DECREF(value);
-    return result;
-}
-
-static PyObject *failures_as_dict(const struct lab_result *result)
-{
-    PyObject *failures = PyDict_New();
-    if (failures == NULL)
-        return NULL;
-    for (int code = 0; code < FAILURE_SLOTS; code++) {
-        if (result->failures[code] == 0)
-            continue;
-        PyObject *key = PyLong_FromLong(code);
-        PyObject *value = PyLong_FromUnsignedLongLong(result->failures[code]);
-        int failed = key == NULL || value == NULL || PyDict_SetItem(failures, key, value) < 0;
-        Py_XDECREF(key);
-        Py_XDECREF(value);
-        if (failed) {
-            Py_DECREF(failures);
-            return NULL;
-        }
-    }
-    return failures;
-}
-
-static PyObject *mismatch_as_tuple(const struct lab_mismatch *mismatch)
-{
-    if (mismatch->connection < 0)
-        return Py_NewRef(Py_None);
-    return Py_BuildValue("(LKKii)", (long long)mismatch->connection,
-                         (unsigned long long)mismatch->request,
-                         (unsigned long long)mismatch->offset, mismatch->expected, mismatch->got);
-}
-
-static PyObject *result_as_dict(struct lab_client *client)
-{
-    const struct lab_result *result = &client->result;
-    const struct { const char *name; uint64_t value; } numbers[] = {
-        {"elapsed_ns", result->elapsed_ns},     {"connections", result->connections},
-        {"requests", result->requests},         {"bytes", result->bytes},
-        {"polls", result->polls},               {"empty_polls", result->empty_polls},
-        {"retries", result->retries},           {"sleeps", result->sleeps},
-        {"preemptions", result->preemptions},   {"worst_ns", result->worst_ns},
-        {"samples_seen", result->samples_seen}, {"alive", lab_client_alive(client)},
-    };
-    PyObject *into = PyDict_New();
-    if (into == NULL)
-        return NULL;
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        if (set_item(into, numbers[i].name, PyLong_FromUnsignedLongLong(numbers[i].value)) < 0)
-            goto fail;
-    size_t sample_bytes = result->samples_kept * sizeof(uint32_t);
-    PyObject *samples =
-        PyBytes_FromStringAndSize((const char *)client->samples, (Py_ssize_t)sample_bytes);
-    if (set_item(into, "samples_ns", samples) < 0
-        || set_item(into, "failures", failures_as_dict(result)) < 0
-        || set_item(into, "mismatch", mismatch_as_tuple(&client->mismatch)) < 0)
-        goto fail;
-    return into;
-fail:
-    Py_DECREF(into);
-    return NULL;
 }
 
 static PyObject *phase_end(ClientObject *self)
@@ -190,13 +136,67 @@ static int progress_map(struct lab_client *client, int fd)
     return 0;
 }
 
+static int bytes_copy(uint8_t **into, size_t *count, const char *bytes, Py_ssize_t size)
+{
+    if (bytes == NULL)
+        return 0;
+    *into = malloc(size ? (size_t)size : 1);
+    if (*into == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(*into, bytes, (size_t)size);
+    *count = (size_t)size;
+    return 0;
+}
+
+/* Request and response that are no echo. */
+static int exchange_copy(struct lab_client *client, const char *request, Py_ssize_t request_bytes,
+                         const char *response, Py_ssize_t response_bytes)
+{
+    if ((request == NULL) != (response == NULL)) {
+        PyErr_SetString(PyExc_ValueError, "a request needs its response, and the reverse");
+        return -1;
+    }
+    if (request == NULL)
+        return 0;
+    if (client->datagrams) {
+        PyErr_SetString(PyExc_ValueError, "datagrams are always echoes");
+        return -1;
+    }
+    if (check_range("the size of request", request_bytes, 1, SIZE_BYTES_MAX) < 0
+        || check_range("the size of response", response_bytes, 1, SIZE_BYTES_MAX) < 0)
+        return -1;
+    if (bytes_copy(&client->request, &client->request_bytes, request, request_bytes) < 0)
+        return -1;
+    return bytes_copy(&client->response, &client->response_bytes, response, response_bytes);
+}
+
+static int tls_check(int wanted, int datagrams)
+{
+    if (wanted && datagrams) {
+        PyErr_SetString(PyExc_ValueError, "there is no TLS over datagrams");
+        return -1;
+    }
+    if (wanted && !lab_tls_loaded()) {
+        PyErr_SetString(PyExc_RuntimeError, "load_tls comes before TLS");
+        return -1;
+    }
+    return 0;
+}
+
 static void client_clear(ClientObject *self)
 {
     struct lab_client *client = &self->client;
     if (self->ready)
         lab_client_clear(client);
-    else
+    else {
         free(client->targets);
+        free(client->request);
+        free(client->response);
+        client->request = NULL;
+        client->response = NULL;
+    }
     client->targets = NULL;
     if (client->progress && client->progress != client->progress_own)
         munmap((void *)client->progress, PROGRESS_WORDS * sizeof(uint64_t));
@@ -207,23 +207,37 @@ static void client_clear(ClientObject *self)
 static int client_init(PyObject *object, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"targets", "connections", "size_max", "depth_max", "samples_max",
-                            "seed", "progress_fd", NULL};
+                            "seed", "progress_fd", "datagrams", "resend_s", "tls", "request",
+                            "response", NULL};
     ClientObject *self = (ClientObject *)object;
     struct lab_client *client = &self->client;
     PyObject *targets;
     Py_ssize_t connections, size_max = 65536, depth_max = 1, samples_max = 1 << 18;
     unsigned long long seed = 1;
-    int progress_fd = -1;
+    int progress_fd = -1, datagrams = 0, tls = 0;
+    double resend_s = 0.2;
+    const char *request = NULL, *response = NULL;
+    Py_ssize_t request_bytes = 0, response_bytes = 0;
     if (self->ready) {
         PyErr_SetString(PyExc_RuntimeError, "a client is initialised once");
         return -1;
     }
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "On|$nnnKi", names, &targets,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "On|$nnnKipdpz#z#", names, &targets,
                                      &connections, &size_max, &depth_max, &samples_max, &seed,
-                                     &progress_fd))
+                                     &progress_fd, &datagrams, &resend_s, &tls, &request,
+                                     &request_bytes, &response, &response_bytes))
         return -1;
+    if (!(resend_s >= RESEND_SECONDS_MIN && resend_s <= SECONDS_MAX)) {
+        PyErr_SetString(PyExc_ValueError, "resend_s must be 0.001..86400 seconds");
+        return -1;
+    }
+    client->datagrams = datagrams;
+    client->resend_ns = (uint64_t)(resend_s * 1e9);
+    Py_ssize_t size_min = datagrams ? DATAGRAM_BYTES_MIN : 1;
     if (check_range("connections", connections, 1, CONNECTIONS_MAX) < 0
-        || check_range("size_max", size_max, 1, SIZE_BYTES_MAX) < 0
+        || tls_check(tls, datagrams) < 0
+        || exchange_copy(client, request, request_bytes, response, response_bytes) < 0
+        || check_range("size_max", size_max, size_min, SIZE_BYTES_MAX) < 0
         || check_range("depth_max", depth_max, 1, DEPTH_MAX) < 0
         || check_range("samples_max", samples_max, 1, SAMPLES_MAX) < 0
         || targets_from_python(client, targets) < 0 || progress_map(client, progress_fd) < 0)
@@ -237,6 +251,8 @@ static int client_init(PyObject *object, PyObject *arguments, PyObject *keywords
     client->interrupted_argument = self;
     self->ready = 1;
     int result = lab_client_init(client);
+    if (result == 0 && tls && (client->tls_context = lab_tls_client_context()) == NULL)
+        result = -ENOMEM;
     if (result < 0) {
         errno = -result;
         PyErr_SetFromErrno(PyExc_OSError);
@@ -267,7 +283,7 @@ static PyObject *client_connect(PyObject *object, PyObject *arguments, PyObject 
         return NULL;
     if (check_range("count", count, 0, (Py_ssize_t)self->client.connection_count) < 0
         || check_range("parallel", parallel, 1, CONNECTIONS_MAX) < 0
-        || check_range("size", size, 1, (Py_ssize_t)self->client.size_max) < 0
+        || check_size(self, size) < 0
         || check_seconds("timeout_s", timeout_s, &timeout_ns) < 0 || phase_begin(self) < 0)
         return NULL;
     lab_client_connect(&self->client, (size_t)count, (size_t)parallel, (size_t)size, timeout_ns);
@@ -287,7 +303,7 @@ static PyObject *client_echo(PyObject *object, PyObject *arguments, PyObject *ke
                                      &first, &size, &depth, &requests_max, &ramp, &drain_s))
         return NULL;
     if (check_range("active", active, 0, all) < 0 || check_range("first", first, 0, all) < 0
-        || check_range("size", size, 1, (Py_ssize_t)self->client.size_max) < 0
+        || check_size(self, size) < 0
         || check_range("depth", depth, 1, (Py_ssize_t)self->client.depth_max) < 0
         || check_range("requests_max", requests_max, 0, PY_SSIZE_T_MAX) < 0
         || check_range("ramp", ramp, 0, CONNECTIONS_MAX) < 0
@@ -318,11 +334,15 @@ static PyObject *client_churn(PyObject *object, PyObject *arguments, PyObject *k
                                      &size, &sources, &half_close, &drain_s))
         return NULL;
     if (check_range("parallel", parallel, 0, all) < 0
-        || check_range("size", size, 1, (Py_ssize_t)self->client.size_max) < 0
+        || check_size(self, size) < 0
         || check_range("sources", sources, 0, SOURCES_MAX) < 0
         || check_seconds("seconds", seconds, &churn.duration_ns) < 0
         || check_seconds("drain_s", drain_s, &churn.drain_ns) < 0)
         return NULL;
+    if (self->client.datagrams || self->client.tls_context) {
+        PyErr_SetString(PyExc_ValueError, "a churn is one of plain streams");
+        return NULL;
+    }
     if (lab_client_alive(&self->client)) {
         PyErr_SetString(PyExc_RuntimeError, "a churn opens its connections; disconnect first");
         return NULL;
@@ -463,6 +483,86 @@ static PyObject *module_serve_ring(PyObject *Py_UNUSED(module), PyObject *argume
     return serve_with(lab_serve_ring, arguments);
 }
 
+static PyObject *module_serve_datagrams(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return serve_with(lab_serve_datagrams, arguments);
+}
+
+static PyObject *module_serve_datagrams_batched(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return serve_with(lab_serve_datagrams_batched, arguments);
+}
+
+static int tls_needed(void)
+{
+    if (lab_tls_loaded())
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "load_tls comes before TLS");
+    return -1;
+}
+
+static PyObject *module_serve_tls(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return tls_needed() < 0 ? NULL : serve_with(lab_serve_tls, arguments);
+}
+
+static PyObject *module_load_tls(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    const char *ssl_path, *crypto_path;
+    if (!PyArg_ParseTuple(arguments, "ss", &ssl_path, &crypto_path))
+        return NULL;
+    const char *absent = lab_tls_load(ssl_path, crypto_path);
+    if (absent) {
+        PyErr_Format(PyExc_OSError, "%s cannot be loaded", absent);
+        return NULL;
+    }
+    return PyUnicode_FromString(lab_tls_version());
+}
+
+static PyObject *module_make_certificate(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    uint8_t *certificate, *key;
+    size_t certificate_bytes, key_bytes;
+    if (tls_needed() < 0)
+        return NULL;
+    if (lab_tls_make_certificate(&certificate, &certificate_bytes, &key, &key_bytes) < 0) {
+        PyErr_SetString(PyExc_OSError, "OpenSSL cannot make a certificate");
+        return NULL;
+    }
+    PyObject *made = Py_BuildValue("(y#y#)", (const char *)certificate,
+                                   (Py_ssize_t)certificate_bytes, (const char *)key,
+                                   (Py_ssize_t)key_bytes);
+    free(certificate);
+    free(key);
+    return made;
+}
+
+static PyObject *module_spawn(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    struct lab_spawned done;
+    const char *path;
+    Py_ssize_t parallel;
+    double seconds;
+    uint64_t duration_ns;
+    int result;
+    if (!PyArg_ParseTuple(arguments, "sdn", &path, &seconds, &parallel)
+        || check_seconds("seconds", seconds, &duration_ns) < 0
+        || check_range("parallel", parallel, 1, PARALLEL_MAX) < 0)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    result = lab_spawn(path, duration_ns, (size_t)parallel, &done);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
+    }
+    return Py_BuildValue(
+        "{s:K,s:K,s:K,s:K,s:K}", "elapsed_ns", (unsigned long long)done.elapsed_ns, "cpu_ns",
+        (unsigned long long)done.cpu_ns, "children_cpu_ns",
+        (unsigned long long)done.children_cpu_ns, "spawned", (unsigned long long)done.spawned,
+        "failed", (unsigned long long)done.failed);
+}
+
 static PyObject *module_end_with_parent(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     if (prctl(PR_SET_PDEATHSIG, 9) < 0)
@@ -473,6 +573,13 @@ static PyObject *module_end_with_parent(PyObject *Py_UNUSED(module), PyObject *P
 static PyMethodDef module_methods[] = {
     {"serve", module_serve, METH_VARARGS, "Echo on listening sockets until stop_fd is readable."},
     {"serve_ring", module_serve_ring, METH_VARARGS, "Do as serve, on io_uring."},
+    {"serve_datagrams", module_serve_datagrams, METH_VARARGS, "Send datagrams back, one by one."},
+    {"serve_datagrams_batched", module_serve_datagrams_batched, METH_VARARGS,
+     "Send datagrams back, many with one call."},
+    {"serve_tls", module_serve_tls, METH_VARARGS, "Do as serve, over TLS 1.3."},
+    {"load_tls", module_load_tls, METH_VARARGS, "Load OpenSSL; its version."},
+    {"make_certificate", module_make_certificate, METH_NOARGS, "A certificate and its key, DER."},
+    {"spawn", module_spawn, METH_VARARGS, "Spawn a program again and again."},
     {"end_with_parent", module_end_with_parent, METH_NOARGS, "Die when the parent process dies."},
     {NULL, NULL, 0, NULL},
 };

@@ -28,6 +28,9 @@ enum {
     PROGRESS_WORDS = 8
 };
 
+/* States of a connection. */
+enum { CLOSED, CONNECTING, PUT_OFF, SHAKING_HANDS, READY, CLOSING };
+
 enum { PHASE_NONE, PHASE_CONNECT, PHASE_ECHO, PHASE_IDLE, PHASE_DISCONNECT, PHASE_CHURN };
 
 struct lab_target {
@@ -36,6 +39,7 @@ struct lab_target {
 };
 
 struct lab_connection {
+    void *tls;             /* NULL where bytes go as they are */
     int fd;
     uint8_t state;
     uint8_t active;        /* takes part in the running phase */
@@ -45,7 +49,8 @@ struct lab_connection {
     uint32_t sent_bytes;   /* of the request being sent */
     uint32_t got_bytes;    /* of the answer being received */
     uint64_t sent;         /* requests wholly handed to the kernel, since connect() */
-    uint64_t answered;     /* requests wholly answered, since connect() */
+    uint64_t answered;     /* requests wholly answered, since connect(); of datagrams the first
+                            * that is not, which those after it need not await */
     uint64_t issued;       /* requests begun in the running phase */
     uint64_t connect_ns;   /* when connect() was first called */
     uint64_t earlier;      /* requests that were sent from this place before connect() */
@@ -68,6 +73,8 @@ struct lab_result {
     uint64_t polls;
     uint64_t empty_polls;
     uint64_t retries;      /* connects put off because a Unix socket's backlog was full */
+    uint64_t lost;         /* datagrams without an answer in time, each sent again */
+    uint64_t duplicates;   /* answers to datagrams that had one */
     uint64_t sleeps;       /* voluntary context switches of this thread; 0 where it busy-polls */
     uint64_t preemptions;  /* involuntary ones: others wanted this core */
     uint64_t worst_ns;
@@ -84,7 +91,7 @@ struct lab_client {
     size_t target_count;
     struct lab_connection *connections;
     size_t connection_count;
-    uint64_t *sent_ns;     /* connection_count x depth_max start times */
+    uint64_t *sent_ns;     /* connection_count x depth_max start times; of datagrams 0: answered */
     uint8_t *table;        /* the random bytes that requests are cut from */
     uint8_t *hot;          /* the one receive buffer */
     uint32_t *samples;
@@ -92,6 +99,15 @@ struct lab_client {
     size_t size_max;
     size_t depth_max;
     uint64_t seed;
+    int datagrams;         /* connections are connected sockets of datagrams */
+    uint64_t resend_ns;    /* how long the answer of a datagram is awaited before it goes again */
+    uint64_t looked_ns;    /* when those that got none were last looked for */
+    uint8_t *datagram;     /* the one that is being sent */
+    void *tls_context;     /* NULL: no TLS */
+    uint8_t *request;      /* what is sent where that is no echo, else NULL */
+    size_t request_bytes;
+    uint8_t *response;     /* what has to come back for it, byte for byte */
+    size_t response_bytes;
     uint64_t reservoir;    /* state of the generator that picks samples to keep */
     int epoll_fd;
     volatile uint64_t *progress;
@@ -101,7 +117,8 @@ struct lab_client {
     /* The running phase. */
     int phase;
     int stopping;          /* begin no further request */
-    size_t size;
+    size_t size;           /* bytes of a request */
+    size_t answer_size;    /* bytes of its answer */
     size_t depth;
     uint64_t requests_max; /* per connection, 0: no limit */
     size_t busy;           /* connections that owe an answer, or a connect */
@@ -149,5 +166,23 @@ int lab_serve(const int *listeners, size_t listener_count, int stop_fd);
 
 /* The same on io_uring; -ENOSYS, -EPERM or -EINVAL where it cannot be used. */
 int lab_serve_ring(const int *listeners, size_t listener_count, int stop_fd);
+
+/* Sends back each datagram that these bound sockets receive: one per call, or many (recvmmsg). */
+int lab_serve_datagrams(const int *sockets, size_t socket_count, int stop_fd);
+int lab_serve_datagrams_batched(const int *sockets, size_t socket_count, int stop_fd);
+
+/* Does as lab_serve over TLS 1.3; lab_tls_load comes first. */
+int lab_serve_tls(const int *listeners, size_t listener_count, int stop_fd);
+
+struct lab_spawned {
+    uint64_t elapsed_ns;
+    uint64_t cpu_ns;          /* of this process */
+    uint64_t children_cpu_ns; /* of the processes that were awaited */
+    uint64_t spawned;
+    uint64_t failed;          /* ended with another code than 0 */
+};
+
+/* Spawns a program again and again, `parallel` at a time, and awaits each. 0, or minus errno. */
+int lab_spawn(const char *path, uint64_t duration_ns, size_t parallel, struct lab_spawned *result);
 
 #endif

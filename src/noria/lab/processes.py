@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from noria.lab.errors import LabError
+from noria.lab.errors import UNABLE, LabError, UnableError
 from noria.lab.settings import END_TIMEOUT_S, READY_TIMEOUT_S, REPLY_GRACE_S
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class Child:
         self._stderr.seek(0)
         said = self._stderr.read().decode(errors="replace").strip()[-STDERR_TAIL_CHARACTERS:]
         code = self.process.poll()
+        if code == UNABLE:
+            return UnableError(said)
         state = "is still running" if code is None else f"exit code {code}"
         return LabError(f"{self.module} (process {self.pid}, {state}) {what}\n{said}".strip())
 

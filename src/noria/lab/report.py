@@ -163,6 +163,10 @@ def _closed_loop(document: dict[str, Any]) -> str:
     """Say what the clients waited for: it decides what the latencies mean."""
     if document["job"] == "churn":
         return "The load is a closed loop: a connection is opened when the last one was closed."
+    if document["job"] == "spawn":
+        return "A process is spawned when the last one was awaited."
+    if document["job"] == "idle-tls":
+        return "Each connection had one echo and is silent."
     return (
         "The load is a closed loop: a connection sends its next request when the last one was "
         "answered."

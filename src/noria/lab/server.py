@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from noria.lab import adapters, scenarios
 from noria.lab.client import load_native
-from noria.lab.errors import LabError, exit_code
+from noria.lab.errors import LabError, UnableError, exit_code
 from noria.lab.measure import pin
 from noria.lab.scenarios.place import Place
 from noria.lab.settings import BACKLOG_CONNECTIONS
@@ -60,25 +60,33 @@ async def serve(contender: str, scenario: str, place: Place, facts: dict[str, An
     for one in kept:
         if isinstance(one, asyncio.Task):
             one.cancel()
-        elif isinstance(one, asyncio.AbstractServer):
+        elif isinstance(one, asyncio.AbstractServer | asyncio.BaseTransport):
             one.close()
 
 
 def serve_bare(contender: str, scenario: str, place: Place) -> None:
     """Serve without an event loop until stdin ends."""
     adapter = adapters.load_bare(contender)
-    listeners = place.listen()
+    sockets = place.bind_datagrams() if scenario == "udp" else place.listen()
     announce(contender, scenario, place, {"loop": "none"})
-    adapter.serve([listener.fileno() for listener in listeners], STDIN)
+    adapter.serve([one.fileno() for one in sockets], STDIN, scenario)
 
 
 def serve_on_loop(contender: str, scenario: str, place: Place) -> None:
-    """Serve on the contender's loop until stdin ends. Raises LabError where it cannot run."""
+    """Serve on the contender's loop until stdin ends.
+
+    Raises:
+        LabError: the contender cannot run here.
+        UnableError: its loop does not implement what the scenario takes.
+    """
     adapter, option = adapters.load(contender)
     loop = adapter.new_event_loop(option)
     facts = adapter.facts(loop)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(serve(contender, scenario, place, facts))
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve(contender, scenario, place, facts))
+    except NotImplementedError as error:
+        raise UnableError(f"its loop does not implement {scenario} (NotImplementedError)") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

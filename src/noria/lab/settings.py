@@ -71,6 +71,23 @@ CHURN_SIZES_BYTES: Final = (64, 1024)
 CHURN_CONNECTIONS: Final = (50,)
 """The rows of `noria lab churn`."""
 
+UNIX_SIZES_BYTES: Final = (1024, 102400)
+UDP_SIZES_BYTES: Final = (64, 1024)
+TLS_SIZES_BYTES: Final = (1024, 102400)
+FEW_CONNECTIONS: Final = (50,)
+"""The rows of `noria lab unix`, `udp`, `tls` and `http`."""
+
+TLS_IDLE_SIZES_BYTES: Final = (1024, 102400)
+TLS_IDLE_CLIENTS: Final = 1000
+"""The rows of `noria lab idle --tls`: what was echoed before, on so many connections. Loops that
+keep a quarter of a MiB for each must find room as well."""
+
+PARALLEL_SPAWNS: Final = (1, 8)
+"""The rows of `noria lab spawn`."""
+
+PROGRAM: Final = "/bin/true"
+"""What is spawned: a program that does nothing, so that the spawning is what is measured."""
+
 CHURN_WARM_S: Final = 0.1
 """How long a server is churned before it is measured, so that one that cannot is found early."""
 

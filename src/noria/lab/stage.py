@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from noria.lab import adapters
 from noria.lab.client import load_native
 from noria.lab.compare import TWIN, Contestant
-from noria.lab.errors import LabError
+from noria.lab.errors import LabError, UnableError
 from noria.lab.measure import Pinned, choose_cores, clients_allowed, host_facts
 from noria.lab.processes import ClientProcess, ServerProcess
 from noria.lab.settings import (
@@ -67,11 +67,16 @@ class Document:
         }
 
 
-def usable_contenders(wanted: Sequence[str], document: Document, *, needed: bool) -> list[str]:
-    """Drop contenders that cannot run here, with a note; raise LabError instead where `needed`."""
+def usable_contenders(
+    wanted: Sequence[str], document: Document, *, needed: bool, scenario: str = ""
+) -> list[str]:
+    """Drop contenders that cannot run here, or not this scenario, with a note.
+
+    Raises LabError instead where they are `needed`.
+    """
     usable = []
     for contender in dict.fromkeys(wanted):
-        reason = adapters.missing(contender)
+        reason = adapters.missing(contender, scenario)
         if reason is None:
             usable.append(contender)
         elif needed:
@@ -79,6 +84,39 @@ def usable_contenders(wanted: Sequence[str], document: Document, *, needed: bool
         else:
             document.notes.append(f"{contender} left out: {reason}")
     return usable
+
+
+def able_contenders(
+    bases: Sequence[str], against: Sequence[str], document: Document, attempt: Callable[[str], None]
+) -> tuple[list[str], list[str]]:
+    """Try everybody once; drop those who cannot do what is to be measured, with a note.
+
+    Args:
+        bases: who is measured. One that fails for another reason than a loop that does not
+            implement what it takes ends the job.
+        against: whom they are compared with. One that fails is left out, whatever the reason.
+        document: takes the notes.
+        attempt: does once with a contender what is to be measured. Raises LabError.
+
+    Returns:
+        Those of `bases` and of `against` who are left.
+
+    Raises:
+        LabError: one of the bases failed, or nobody is left.
+    """
+    unable = set()
+    for contender in dict.fromkeys([*bases, *against]):
+        try:
+            attempt(contender)
+        except LabError as error:
+            if contender in bases and not isinstance(error, UnableError):
+                raise
+            unable.add(contender)
+            document.notes.append(f"{contender} left out: {str(error).splitlines()[-1]}")
+    left = [one for one in bases if one not in unable], [one for one in against if one not in unable]
+    if not any(left):
+        raise LabError("nobody is left to be measured: " + "; ".join(document.notes))
+    return left
 
 
 def hosts_for(connections: int) -> tuple[str, ...]:
@@ -94,6 +132,11 @@ def lines_up(bases: Sequence[str], against: Sequence[str], *, twins: bool) -> li
         entries |= {base + TWIN: base for base in bases}
     entries |= {other: other for other in against if other not in entries}
     return list(entries.items())
+
+
+def share(pairs: int, generations: int, generation: int) -> int:
+    """How many of the pairs a generation runs, where all of them run `pairs`."""
+    return pairs * (generation + 1) // generations - pairs * generation // generations
 
 
 class Stage:
@@ -145,8 +188,12 @@ class Stage:
         size_max: int = 64,
         depth_max: int = 1,
         samples_max: int = SAMPLES_PER_ROUND,
+        transport: str = "plain",
     ) -> Contestant:
-        """Give a server room for connections in a load generator; they are not connected yet."""
+        """Give a server room for connections in a load generator; they are not connected yet.
+
+        `transport` is one of noria.lab.client: plain, datagrams, tls, http.
+        """
         self._keys += 1
         key = f"{self._keys}"
         client.ask(
@@ -157,6 +204,7 @@ class Stage:
             size_max=size_max,
             depth_max=depth_max,
             samples_max=samples_max,
+            transport=transport,
         )
         return Contestant(label, server, client, key)
 

@@ -99,24 +99,77 @@ def remarks_on(row: str, summary: dict[str, Any]) -> list[str]:
         remarks.append(
             f"{who}: the server used {share:.0f} % of its CPU; its rate is limited by the clients"
         )
+    if summary.get("lost"):
+        share = summary["lost"] * 100 / max(1, summary["lost"] + summary["requests"])
+        remarks.append(
+            f"{who}: {summary['lost']} datagrams were lost and sent again ({share:.2g} %)"
+        )
     if summary["client_sleeps"]:
         remarks.append(f"{who}: the load generator slept {summary['client_sleeps']} times")
     return remarks
 
 
 def network_tables(document: dict[str, Any]) -> list[Table]:
-    """Tables of `noria lab echo|streams|sock`."""
+    """Tables of `noria lab echo|streams|sock|unix|tls|http`."""
     return _network_tables(document, "request", "connections")
+
+
+def udp_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab udp`."""
+    tables = _network_tables(document, "datagram", "clients")
+    _add_columns(tables[0], document, {"lost": "lost", "twice": "duplicates"})
+    return tables
+
+
+def _add_columns(table: Table, document: dict[str, Any], keys: dict[str, str]) -> None:
+    """Add columns to a table that has one line per contender of each row."""
+    table.header += keys
+    contenders = [one for row in document["rows"] for one in row["contenders"]]
+    for cells, one in zip(table.rows, contenders, strict=True):
+        cells += [str(one[key]) for key in keys.values()]
 
 
 def churn_tables(document: dict[str, Any]) -> list[Table]:
     """Tables of `noria lab churn`."""
     tables = _network_tables(document, "connection", "at a time")
-    tables[0].header.append("left open")
-    contenders = [one for row in document["rows"] for one in row["contenders"]]
-    for cells, one in zip(tables[0].rows, contenders, strict=True):
-        cells.append(str(one["descriptors_left"]))
+    _add_columns(tables[0], document, {"left open": "descriptors_left"})
     return tables
+
+
+def spawn_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab spawn`."""
+    figures = Table(
+        "spawn: processes spawned and awaited",
+        ["row", "contender", "processes/s", "CPU µs each", "children's CPU µs each", "errors"],
+    )
+    cpu, rates = [], []
+    for row in document["rows"]:
+        title = f"{row['parallel']} at a time"
+        for one in row["contenders"]:
+            figures.rows.append([title, *_spawn_cells(one)])
+            if one["failures"]:
+                who = f"{title}: {one['contender']}"
+                figures.remarks.append(f"{who} FAILED: {failures(one['failures'])}")
+        cpu += [(title, comparison) for comparison in row["comparisons"]]
+        rates += [(title, comparison) for comparison in row["rate_comparisons"]]
+    if not rates:
+        return [figures]
+    title = "CPU time of the spawning process for each, pair by pair (below 1: base wins)"
+    return [
+        figures,
+        comparison_table("processes/s, pair by pair (above 1: base wins)", rates),
+        comparison_table(title, cpu),
+    ]
+
+
+def _spawn_cells(one: dict[str, Any]) -> list[str]:
+    return [
+        one["contender"],
+        number(one["rate_per_s"]),
+        f"{one['cpu_us']:.1f}",
+        f"{one['children_cpu_us']:.1f}",
+        failures(one["failures"]),
+    ]
 
 
 def _network_tables(document: dict[str, Any], unit: str, amount: str) -> list[Table]:
@@ -132,10 +185,10 @@ def _network_tables(document: dict[str, Any], unit: str, amount: str) -> list[Ta
             figures.remarks += remarks_on(title, one)
         cpu += [(title, comparison) for comparison in row["comparisons"]]
         rates += [(title, comparison) for comparison in row.get("rate_comparisons", ())]
-    tables = [
-        figures,
-        comparison_table(f"CPU time per {unit}, pair by pair (below 1: base wins)", cpu),
-    ]
+    tables = [figures]
+    if cpu:  # there is none where nobody was left to be compared
+        title = f"CPU time per {unit}, pair by pair (below 1: base wins)"
+        tables.append(comparison_table(title, cpu))
     if rates:  # documents saved by older versions have none
         tables.append(comparison_table(f"{unit}s/s, pair by pair (above 1: base wins)", rates))
     return tables
@@ -248,6 +301,48 @@ def idle_tables(document: dict[str, Any]) -> list[Table]:
     return tables
 
 
+def idle_tls_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab idle --tls`."""
+    tables = []
+    for row in document["rows"]:
+        weights = Table(
+            f"{row['clients']:,} idle TLS connections: resident bytes for each",
+            ["after an echo of", "contender", "connections", "resident bytes", "all since start"],
+        )
+        weights.rows = [
+            [size(amount), one["contender"], *_weight_cells(one["weights"][str(amount)])]
+            for amount in row["sizes"]
+            for one in row["contenders"]
+        ]
+        weights.remarks = [
+            f"{one['contender']} FAILED: {failures(one['failures'])}"
+            for one in row["contenders"]
+            if one["failures"]
+        ]
+        tables.append(weights)
+        if row["comparisons"]:
+            ratios = Table("weighed once each (below 1: base wins)", ["row", "base / other"])
+            ratios.header.append("ratio")
+            ratios.rows = [_weight_ratio(one) for one in row["comparisons"]]
+            tables.append(ratios)
+    return tables
+
+
+def _weight_cells(weight: dict[str, Any]) -> list[str]:
+    figures = weight["held"], weight["resident_bytes"], weight["resident_bytes_from_start"]
+    return [f"{figure:,.0f}" for figure in figures]
+
+
+def _weight_ratio(one: dict[str, Any]) -> list[str]:
+    lost = one["ratio"] is not None and one["ratio"] > 1
+    figure = "-" if one["ratio"] is None else f"{one['ratio']:.3f}"
+    return [
+        size(one["size"]),
+        f"{one['base']} / {one['other']}",
+        f"**{figure}**" if lost else figure,
+    ]
+
+
 def micro_tables(document: dict[str, Any]) -> list[Table]:
     """Tables of `noria lab micro`."""
     rates = Table("the loop's own work, per second", ["benchmark"])
@@ -285,6 +380,12 @@ MAKERS: Final[dict[str, Callable[[dict[str, Any]], list[Table]]]] = {
     "echo": network_tables,
     "streams": network_tables,
     "sock": network_tables,
+    "unix": network_tables,
+    "tls": network_tables,
+    "http": network_tables,
+    "udp": udp_tables,
+    "spawn": spawn_tables,
+    "idle-tls": idle_tls_tables,
     "churn": churn_tables,
     "c10k": c10k_tables,
     "idle": idle_tables,

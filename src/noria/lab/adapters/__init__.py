@@ -2,8 +2,8 @@
 
 A contender's word is a key of ADAPTERS, with an option behind a colon where it takes one
 (`noria:epoll-et`); or `name=module:factory` for a loop that nobody here knows. An adapter of an
-event loop offers `new_event_loop(option)`; one without a loop offers `serve(listeners, stop_fd)`.
-Both offer `missing()`: why it cannot run here. An adapter whose loop watches a limited number of
+event loop offers `new_event_loop(option)`; one without a loop offers SCENARIOS, what it can be
+measured with, and `serve(sockets, stop_fd, scenario)`. Both offer `missing()`: why it cannot run here. An adapter whose loop watches a limited number of
 descriptors offers `descriptors_max(option)` as well.
 """
 
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
         def missing(self) -> str | None:
             """Say why this contender cannot run here; None if it can."""
 
-        def serve(self, listeners: list[int], stop_fd: int) -> None:
+        SCENARIOS: frozenset[str]
+        """What it does, by the names of scenarios, and `spawn`."""
+
+        def serve(self, sockets: list[int], stop_fd: int, scenario: str) -> None:
             """Echo until `stop_fd` is readable or hung up."""
 
 
@@ -50,6 +53,9 @@ ADAPTERS: Final = {
 
 BARE: Final = {
     "c-epoll": "noria.lab.adapters.bare_epoll",
+    "c-mmsg": "noria.lab.adapters.bare_mmsg",
+    "c-openssl": "noria.lab.adapters.bare_openssl",
+    "c-spawn": "noria.lab.adapters.bare_spawn",
     "c-uring": "noria.lab.adapters.bare_uring",
 }
 """Contenders without one: limits to measure the others against."""
@@ -75,10 +81,17 @@ def split(contender: str) -> tuple[str, str]:
     )
 
 
-def missing(contender: str) -> str | None:
-    """Say why a contender cannot run here; None if it can. Raises LabError for an unknown one."""
+def missing(contender: str, scenario: str = "") -> str | None:
+    """Say why a contender cannot run here, or not this scenario; None if it can.
+
+    Raises LabError for an unknown contender. Whether an event loop implements what a scenario takes
+    shows when it is started.
+    """
     name, _ = split(contender)
     module = importlib.import_module(ADAPTERS.get(name) or BARE[name])
+    if scenario and name in BARE and scenario not in module.SCENARIOS:
+        able = ", ".join(sorted(module.SCENARIOS))
+        return f"{contender} is a bare server of {able}, not of {scenario}"
     return cast("str | None", module.missing())
 
 

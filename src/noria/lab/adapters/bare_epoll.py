@@ -1,9 +1,16 @@
-"""A bare epoll echo server in C: what any server could reach at best with readiness."""
+"""A bare epoll echo server in C: what any server could reach at best with readiness.
+
+For streams it makes one receive and one send per small echo, for datagrams one of each per datagram.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 from noria.lab.client import load_native
 from noria.lab.errors import LabError
+
+SCENARIOS: Final = frozenset({"echo", "streams", "sock", "udp"})
 
 
 def missing() -> str | None:
@@ -15,6 +22,10 @@ def missing() -> str | None:
     return None
 
 
-def serve(listeners: list[int], stop_fd: int) -> None:
+def serve(sockets: list[int], stop_fd: int, scenario: str) -> None:
     """Echo until `stop_fd` is readable or hung up."""
-    load_native().serve(listeners, stop_fd)
+    native = load_native()
+    if scenario == "udp":
+        native.serve_datagrams(sockets, stop_fd)
+    else:
+        native.serve(sockets, stop_fd)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from noria import lowlevel
 from noria.lab.client import load_native
 from noria.lab.errors import LabError
+
+SCENARIOS: Final = frozenset({"echo", "streams", "sock"})
 
 
 def missing() -> str | None:
@@ -17,6 +21,7 @@ def missing() -> str | None:
     return None if probe.available else probe.reason
 
 
-def serve(listeners: list[int], stop_fd: int) -> None:
+def serve(sockets: list[int], stop_fd: int, scenario: str) -> None:
     """Echo until `stop_fd` is readable or hung up."""
-    load_native().serve_ring(listeners, stop_fd)
+    assert scenario in SCENARIOS
+    load_native().serve_ring(sockets, stop_fd)

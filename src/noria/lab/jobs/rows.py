@@ -1,4 +1,8 @@
-"""`noria lab echo|streams|sock`: CPU per request for rows of message size and connections."""
+"""`noria lab echo|streams|sock|unix|udp|tls|http`: CPU per request, row by row.
+
+A row is a message size and a number of connections. The jobs differ in the server's scenario and in
+the transport of the load generator.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,12 @@ from noria.lab.measure import open_descriptors, wait_quiet
 from noria.lab.settings import CONNECTIONS, GENERATIONS, PAIRS_MIN, ROUND_S, SIZES_BYTES
 from noria.lab.stage import (
     Stage,
+    able_contenders,
     allow_clients,
     begin,
     lines_up,
     must_connect,
+    share,
     usable_contenders,
 )
 
@@ -81,12 +87,25 @@ class Plan:
 
 def run(options: RowOptions, screen: Screen) -> Document:
     """Measure all rows. Raises LabError where that is impossible."""
+    return measure_echoes(options.scenario, options, screen)
+
+
+def measure_echoes(
+    job: str, options: RowOptions, screen: Screen, *, transport: str = "plain"
+) -> Document:
+    """Measure all rows of connections that stay. Raises LabError where that is impossible."""
 
     def join(
         stage: Stage, label: str, server: ServerProcess, client: ClientProcess, row: Row
     ) -> Contestant:
         contestant = stage.contestant(
-            label, server, client, row.connections, size_max=row.size, depth_max=options.depth
+            label,
+            server,
+            client,
+            row.connections,
+            size_max=row.size,
+            depth_max=options.depth,
+            transport=transport,
         )
         must_connect(contestant, row.connections, size=min(64, row.size))
         return contestant
@@ -94,14 +113,23 @@ def run(options: RowOptions, screen: Screen) -> Document:
     def load(row: Row) -> Load:
         return Load(options.round_s, row.connections, row.size, options.depth)
 
-    return measure(Plan(options.scenario, join, load), options, screen)
+    return measure(Plan(job, join, load), options, screen)
 
 
 def measure(plan: Plan, options: CommonOptions, screen: Screen) -> Document:
     """Measure all rows as planned. Raises LabError where that is impossible."""
     document, cores = begin(plan.job, asdict(options), options.server_core, options.client_core)
-    bases = usable_contenders(options.contenders, document, needed=True)
-    against = usable_contenders(options.against, document, needed=False)
+    scenario = options.scenario
+    bases = usable_contenders(options.contenders, document, needed=True, scenario=scenario)
+    against = usable_contenders(options.against, document, needed=False, scenario=scenario)
+
+    def attempt(contender: str) -> None:
+        screen.step(f"{plan.job}: trying {contender}", 0, 1)
+        with Stage(cores, screen) as stage:
+            server = stage.server(contender, scenario, unix=options.unix)
+            plan.join(stage, contender, server, stage.client(), Row(min(options.sizes), 1))
+
+    bases, against = able_contenders(bases, against, document, attempt)
     entries = lines_up(bases, against, twins=True)
     if options.pairs < PAIRS_MIN:
         document.notes.append(f"{options.pairs} pairs are a first look, not a comparison")
@@ -110,16 +138,11 @@ def measure(plan: Plan, options: CommonOptions, screen: Screen) -> Document:
             # Each contender's connections live in a load generator of their own.
             row = Row(size, allow_clients(wanted, document))
             for generation in range(options.generations):
-                share = _share(options.pairs, options.generations, generation)
-                if share:
-                    _generation(plan, options, cores, screen, entries, row, share)
+                cycles = share(options.pairs, options.generations, generation)
+                if cycles:
+                    _generation(plan, options, cores, screen, entries, row, cycles)
             document.rows.append(_finish(row, entries, bases, against))
     return document
-
-
-def _share(pairs: int, generations: int, generation: int) -> int:
-    """How many of the pairs this generation runs."""
-    return pairs * (generation + 1) // generations - pairs * generation // generations
 
 
 def _generation(

@@ -1,7 +1,8 @@
 """What servers do: one module each, the same code on every contender's loop.
 
 A scenario offers `start(place)`, a coroutine function that listens everywhere in `place` and
-returns what has to be kept until the process ends: servers, or tasks.
+returns what has to be kept until the process ends: servers, tasks, or transports. A loop that does
+not implement what it takes raises NotImplementedError and is left out of the comparison.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ SCENARIOS: Final = {
     "echo": "noria.lab.scenarios.echo",
     "streams": "noria.lab.scenarios.streams",
     "sock": "noria.lab.scenarios.sock",
+    "udp": "noria.lab.scenarios.udp",
+    "tls": "noria.lab.scenarios.tls",
+    "http": "noria.lab.scenarios.http",
 }
 
 

@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import ssl
+
     from noria.lab.scenarios.place import Place
 
 
@@ -27,16 +29,25 @@ class EchoProtocol(asyncio.Protocol):
 
 async def start(place: Place) -> list[object]:
     """Listen everywhere in `place`; return the servers."""
+    return await listen(place)
+
+
+async def listen(place: Place, context: ssl.SSLContext | None = None) -> list[object]:
+    """Listen everywhere in `place`, with TLS where a context is given; return the servers."""
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer] = []
     if place.path:
         servers.append(
-            await loop.create_unix_server(EchoProtocol, place.path, backlog=place.backlog)
+            await loop.create_unix_server(
+                EchoProtocol, place.path, backlog=place.backlog, ssl=context
+            )
         )
     else:
         servers.extend(
             [
-                await loop.create_server(EchoProtocol, host, 0, backlog=place.backlog)
+                await loop.create_server(
+                    EchoProtocol, host, 0, backlog=place.backlog, ssl=context
+                )
                 for host in place.hosts
             ]
         )

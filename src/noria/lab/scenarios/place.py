@@ -24,6 +24,19 @@ class Place:
             name = one.getsockname()
             self.addresses.append(name if isinstance(name, str) else (name[0], name[1]))
 
+    def bind_datagrams(self) -> list[socket.socket]:
+        """Open non-blocking sockets of UDP everywhere. Raises OSError, LabError."""
+        if self.path:
+            raise LabError("datagrams are measured on UDP only, where clients have addresses")
+        sockets = []
+        for host in self.hosts:
+            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            one.bind((host, 0))
+            one.setblocking(False)
+            sockets.append(one)
+        self.note(sockets)
+        return sockets
+
     def listen(self) -> list[socket.socket]:
         """Open non-blocking listening sockets everywhere. Raises OSError, LabError."""
         sockets = []
@@ -33,7 +46,8 @@ class Place:
                     raise LabError("there are no Unix sockets on this system")
                 one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             else:
-                one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                # asyncio sets TCP_NODELAY only where the socket says that it is one of TCP.
+                one = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             one.bind(self.path or (host, 0))
             one.listen(self.backlog)
             one.setblocking(False)
