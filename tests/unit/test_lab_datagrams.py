@@ -162,8 +162,9 @@ def test_a_wrong_answer_is_found(spoil: Callable[[bytes], bytes]) -> None:
 def test_datagrams_nobody_asked_for_and_no_answer_at_all() -> None:
     with python_server(lambda data, _: [data, b"\xff" * 64]) as targets:
         client = _client.Client(targets, 1, datagrams=True)
-        client.connect(1)
-        assert client.idle(0.1)["failures"] == {_client.FAILURE_SURPLUS: 1}
+        first = client.connect(1)
+        then = client.idle(0.1)
+        assert first["failures"] | then["failures"] == {_client.FAILURE_SURPLUS: 1}
         client.close()
     with python_server(lambda _data, _count: []) as targets:
         client = _client.Client(targets, 1, datagrams=True, resend_s=0.02)

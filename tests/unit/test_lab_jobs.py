@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,18 +25,13 @@ from noria.lab.measure import Usage, choose_cores
 from noria.lab.processes import ClientProcess, ServerProcess
 from noria.lab.settings import DESCRIPTORS_SPARE
 from noria.lab.stage import Silence, Stage, connect, must_connect
+from tests.children import children
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SILENCE = Silence()
 CORES = choose_cores()
-
-
-def children() -> set[int]:
-    """Process ids of this process's children, zombies included."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
-            found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return found
 
 
 @pytest.fixture(autouse=True)

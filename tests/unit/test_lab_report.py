@@ -180,6 +180,100 @@ def test_a_churn_counts_connections() -> None:
     assert "sends its next request" in report.markdown(echo_document())
 
 
+def test_datagrams_are_told_with_those_lost() -> None:
+    made = document(
+        "udp",
+        size=64,
+        connections=50,
+        contenders=[
+            summary("noria", requests=950, lost=50, duplicates=2),
+            summary("uvloop", requests=950, lost=0, duplicates=0),
+        ],
+        comparisons=[comparison("noria", "uvloop", "noria")],
+    )
+    figures, cpu = tables(made)
+    assert figures.rows[0][0] == "64 B, 50 clients"
+    assert [row[-2:] for row in figures.rows] == [["50", "2"], ["0", "0"]]
+    assert figures.header[-2:] == ["lost", "twice"]
+    assert figures.remarks == [
+        "64 B, 50 clients: noria: 50 datagrams were lost and sent again (5 %)"
+    ]
+    assert cpu.title.startswith("CPU time per datagram")
+
+
+def spawn_document(**changes: Any) -> dict[str, Any]:
+    one = {"facts": {}, "cpu_us": 150.0, "children_cpu_us": 500.0, "failures": {}}
+    made = document(
+        "spawn",
+        parallel=8,
+        contenders=[
+            one | {"contender": "noria", "rate_per_s": 1500.0} | changes,
+            one | {"contender": "uvloop", "rate_per_s": 500.0},
+        ],
+        comparisons=[comparison("noria", "uvloop", "uvloop", ratio=1.1)],
+    )
+    made["rows"][0]["rate_comparisons"] = [comparison("noria", "uvloop", "noria", ratio=3.0)]
+    return made
+
+
+def test_spawns_are_told_by_rate_and_by_cpu() -> None:
+    figures, rates, cpu = tables(spawn_document(failures={"exit codes other than 0": 2}))
+    assert figures.rows[0] == [
+        *("8 at a time", "noria", "1,500", "150.0", "500.0", "2 exit codes other than 0")
+    ]
+    assert figures.remarks == ["8 at a time: noria FAILED: 2 exit codes other than 0"]
+    assert (rates.rows[0][2][:5], rates.rows[0][-1]) == ("3.000", "noria wins")
+    assert (cpu.rows[0][2][:5], cpu.rows[0][-1]) == ("1.100", "**noria loses** to uvloop")
+    assert report.failed(spawn_document(failures={"exit codes other than 0": 2}))
+    assert not report.failed(spawn_document())
+    assert "A process is spawned when the last one was awaited" in report.markdown(spawn_document())
+
+
+def test_tls_connections_are_told_by_weight_and_a_heavier_base_stands_out() -> None:
+    def weighed(contender: str, bytes_each: float) -> dict[str, Any]:
+        weight = {
+            "held": 1000,
+            "resident_bytes": bytes_each,
+            "resident_bytes_from_start": bytes_each + 1000,
+        }
+        return {"contender": contender, "facts": {}, "failures": {}, "weights": {"1024": weight}}
+
+    def divided(base: str, other: str, ratio: float | None) -> dict[str, Any]:
+        return {"base": base, "other": other, "size": 1024, "ratio": ratio}
+
+    made = document(
+        "idle-tls",
+        clients=1000,
+        sizes=[1024],
+        contenders=[weighed("noria", 24_000), weighed("uvloop", 26_000)],
+        comparisons=[
+            divided("noria", "uvloop", 0.923),
+            divided("noria", "c-openssl", 1.8),
+            divided("noria", "odd", None),
+        ],
+    )
+    weights, ratios = tables(made)
+    assert weights.title == "1,000 idle TLS connections: resident bytes for each"
+    assert weights.rows[0] == ["1 KiB", "noria", "1,000", "24,000", "25,000"]
+    assert [row[1:] for row in ratios.rows] == [
+        ["noria / uvloop", "0.923"],
+        ["noria / c-openssl", "**1.800**"],
+        ["noria / odd", "-"],
+    ]
+    assert "is silent" in report.markdown(made)
+    made["rows"][0]["contenders"][0]["failures"] = {"ECONNRESET": 1}
+    assert tables(made)[0].remarks == ["noria FAILED: 1 ECONNRESET"]
+
+
+def test_nobody_left_to_compare_means_no_table_of_comparisons() -> None:
+    made = echo_document()
+    made["rows"][0]["comparisons"] = []
+    assert len(tables(made)) == 1
+    spawned = spawn_document()
+    spawned["rows"][0]["comparisons"] = spawned["rows"][0]["rate_comparisons"] = []
+    assert len(tables(spawned)) == 1
+
+
 def test_idle_memory_is_told_with_and_without_what_is_made_once() -> None:
     one = summary(
         "noria",
@@ -302,6 +396,38 @@ def test_a_churn_has_rows_of_its_own() -> None:
     options = lab._options(importlib.import_module(lab.JOBS["churn"]), namespace)
     assert (options.scenario, options.half_close) == ("streams", True)
     assert (options.sizes, options.connections) == ((64, 1024), (5, 9))
+
+
+def test_idle_weighs_tls_connections_where_it_is_asked_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[argparse.Namespace] = []
+
+    def run(namespace: argparse.Namespace) -> int:
+        asked.append(namespace)
+        return 0
+
+    monkeypatch.setattr(lab, "_run", run)
+    for arguments in (("idle",), ("idle", "--tls", "--sizes", "1,2"), ("idle", "--clients", "7")):
+        namespace = parse(*arguments)
+        assert namespace.run(namespace) == 0
+    plain, tls, few = (
+        lab._options(importlib.import_module(lab.JOBS[one.job]), one) for one in asked
+    )
+    assert (type(plain).__name__, plain.clients) == ("IdleOptions", 10_000)
+    assert (type(tls).__name__, tls.clients, tls.sizes) == ("IdleTlsOptions", 1000, (1, 2))
+    assert few.clients == 7
+
+
+def test_spawns_have_rows_of_their_own_and_http_has_one_size() -> None:
+    options = lab._options(
+        importlib.import_module(lab.JOBS["spawn"]), parse("spawn", "--parallel", "1,4")
+    )
+    assert options.parallel == (1, 4)
+    options = lab._options(importlib.import_module(lab.JOBS["http"]), parse("http"))
+    assert (options.sizes, options.connections) == ((12,), (50,))
+    with pytest.raises(SystemExit, match="2"):
+        parse("http", "--sizes", "64")
 
 
 def test_engines_are_short_for_contenders() -> None:

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from noria.lab import openssl
+from noria.lab.errors import LabError
 from noria.lab.measure import open_descriptors
 
 if sys.platform != "linux":
     pytest.skip("the load generator needs epoll", allow_module_level=True)
 _client = pytest.importorskip("noria.lab._client", reason="not built")
-
-from noria.lab import openssl
-from noria.lab.errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

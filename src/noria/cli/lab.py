@@ -236,9 +236,7 @@ def _add_udp(jobs: Subparsers) -> None:
 
 
 def _add_tls(jobs: Subparsers) -> None:
-    parser = _job(
-        jobs, "tls", "CPU per request over TLS 1.3", against="uvloop,asyncio,c-openssl"
-    )
+    parser = _job(jobs, "tls", "CPU per request over TLS 1.3", against="uvloop,asyncio,c-openssl")
     _add_row_arguments(parser, TLS_SIZES_BYTES, FEW_CONNECTIONS, "connections")
     _add_depth(parser)
     _add_unix_switch(parser)
@@ -256,9 +254,7 @@ def _add_http(jobs: Subparsers) -> None:
 
 
 def _add_spawn(jobs: Subparsers) -> None:
-    parser = _job(
-        jobs, "spawn", "processes spawned and awaited", against="uvloop,asyncio,c-spawn"
-    )
+    parser = _job(jobs, "spawn", "processes spawned and awaited", against="uvloop,asyncio,c-spawn")
     parser.add_argument(
         "--parallel",
         type=numbers,

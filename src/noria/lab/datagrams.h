@@ -119,7 +119,8 @@ static int datagram_check(struct lab_client *client, struct lab_connection *conn
 
 static void datagrams_event(struct lab_client *client, struct lab_connection *connection)
 {
-    /* What arrives later is an edge of its own, so nothing is read that is not due. */
+    /* What arrives later is an edge of its own, so an echo costs no look at an empty socket. What
+     * was there and is not due waits for the next edge, or for a phase that reads to the end. */
     do {
         ssize_t count = recv(connection->fd, client->hot, HOT_BYTES, MSG_DONTWAIT);
         if (count < 0 && errno == EINTR)
@@ -131,7 +132,7 @@ static void datagrams_event(struct lab_client *client, struct lab_connection *co
             connection_fail(client, connection, failure);
             return;
         }
-    } while (connection_owes(connection));
+    } while (connection_owes(connection) || client->phase != PHASE_ECHO);
     datagrams_send(client, connection);
     connection_settle(client, connection);
 }

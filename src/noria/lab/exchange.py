@@ -39,8 +39,9 @@ def learn(target: tuple[str, int] | str, request: bytes = REQUEST) -> bytes:
 
     Raises LabError where the server answers differently, incompletely, or not at all.
     """
-    family = socket.AF_INET if isinstance(target, tuple) else socket.AF_UNIX
-    with socket.socket(family, socket.SOCK_STREAM) as connection:
+    if isinstance(target, str):
+        raise LabError("HTTP is measured over TCP only")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
         connection.settimeout(LEARN_TIMEOUT_S)
         try:
             connection.connect(target)

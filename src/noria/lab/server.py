@@ -86,7 +86,9 @@ def serve_on_loop(contender: str, scenario: str, place: Place) -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(serve(contender, scenario, place, facts))
     except NotImplementedError as error:
-        raise UnableError(f"its loop does not implement {scenario} (NotImplementedError)") from error
+        raise UnableError(
+            f"its loop does not implement {scenario} (NotImplementedError)"
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> int:

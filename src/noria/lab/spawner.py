@@ -1,8 +1,8 @@
 """Spawns processes on one contender's loop, in a process of its own; JSON lines in and out.
 
 `{"seconds": 0.4, "parallel": 8}` is answered by `{"ok": true, "result": {...}}` with `elapsed_ns`,
-`cpu_ns` of this process, `children_cpu_ns` of the processes that it awaited, `spawned`, and `failed`: how
-many ended with another code than 0.
+`cpu_ns` of this process, `children_cpu_ns` of the processes that it awaited, `spawned`, and
+`failed`: how many ended with another code than 0.
 """
 
 from __future__ import annotations

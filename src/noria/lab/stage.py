@@ -113,7 +113,10 @@ def able_contenders(
                 raise
             unable.add(contender)
             document.notes.append(f"{contender} left out: {str(error).splitlines()[-1]}")
-    left = [one for one in bases if one not in unable], [one for one in against if one not in unable]
+    left = (
+        [one for one in bases if one not in unable],
+        [one for one in against if one not in unable],
+    )
     if not any(left):
         raise LabError("nobody is left to be measured: " + "; ".join(document.notes))
     return left

@@ -3,8 +3,9 @@
 A contender's word is a key of ADAPTERS, with an option behind a colon where it takes one
 (`noria:epoll-et`); or `name=module:factory` for a loop that nobody here knows. An adapter of an
 event loop offers `new_event_loop(option)`; one without a loop offers SCENARIOS, what it can be
-measured with, and `serve(sockets, stop_fd, scenario)`. Both offer `missing()`: why it cannot run here. An adapter whose loop watches a limited number of
-descriptors offers `descriptors_max(option)` as well.
+measured with, and `serve(sockets, stop_fd, scenario)`. Both offer `missing()`: why it cannot run
+here. An adapter whose loop watches a limited number of descriptors offers `descriptors_max(option)`
+as well.
 """
 
 from __future__ import annotations

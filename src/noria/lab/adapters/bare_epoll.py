@@ -1,6 +1,6 @@
 """A bare epoll echo server in C: what any server could reach at best with readiness.
 
-For streams it makes one receive and one send per small echo, for datagrams one of each per datagram.
+It makes one receive and one send for each small echo, and for each datagram.
 """
 
 from __future__ import annotations

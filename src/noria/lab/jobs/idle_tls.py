@@ -1,10 +1,10 @@
 """`noria lab idle --tls`: the resident memory of silent TLS connections, by what was echoed before.
 
-Each size has servers of its own. Every connection shakes hands and has one echo of that size, some at
-a time, so that what a server keeps for it is there and what it needs while it sends is not counted for
-all of them at once. The weight is given twice, as by `noria lab idle`: over the server as it was after
-a few clients had come and gone, and over the server as it was before its first client. What a
-connection costs in the kernel is in neither.
+Each size has servers of its own. Every connection shakes hands and has one echo of that size, some
+at a time: what a server keeps for each is there then, and what it needs only while it sends is not
+counted for all of them at once. The weight is given twice, as by `noria lab idle`: over the server
+as it was after a few clients had come and gone, and over the server as it was before its first
+client. What a connection costs in the kernel is in neither.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from noria.lab.stage import Document, Screen
 
 FIGURE_MIN: Final = 1e-3
-"""What a comparison takes a figure of 0 for: a round in which nothing was spawned, told as failure."""
+"""What a comparison takes for 0: a round that spawned nothing is told as a failure."""
 
 
 @dataclass(slots=True)

@@ -45,9 +45,7 @@ async def listen(place: Place, context: ssl.SSLContext | None = None) -> list[ob
     else:
         servers.extend(
             [
-                await loop.create_server(
-                    EchoProtocol, host, 0, backlog=place.backlog, ssl=context
-                )
+                await loop.create_server(EchoProtocol, host, 0, backlog=place.backlog, ssl=context)
                 for host in place.hosts
             ]
         )

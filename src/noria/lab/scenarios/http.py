@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from noria.lab.errors import LabError
 
 if TYPE_CHECKING:
+    import socket
+
     from noria.lab.scenarios.place import Place
 
 BODY: Final = b"Hello, world"
@@ -53,10 +55,20 @@ async def start(place: Place) -> list[object]:
         date_header=False,  # so that every response is the same
     )
     server = uvicorn.Server(config)
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=place.listen()))
-    async with asyncio.timeout(START_TIMEOUT_S):
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-    if task.done():
-        await task
+    started = asyncio.Event()
+    startup = server.startup
+
+    async def start_up(sockets: list[socket.socket] | None = None) -> None:
+        await startup(sockets=sockets)
+        started.set()
+
+    server.startup = start_up
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(server.serve(sockets=place.listen()))
+    waiting = loop.create_task(started.wait())
+    await asyncio.wait(
+        {task, waiting}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+    )
+    if not started.is_set():
+        raise LabError("uvicorn did not start")
     return [task]
