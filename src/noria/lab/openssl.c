@@ -23,7 +23,6 @@ enum {
     TLS_1_3 = 0x0304,
     MODE_PARTIAL_WRITE = 1,
     MODE_MOVING_BUFFER = 2,
-    MODE_RELEASE_BUFFERS = 16,
     OPTION_IGNORE_UNEXPECTED_EOF = 1 << 7, /* no meaning before 3.0, which reports it as errno 0 */
     KEY_EC = 408,
     STRING_ASCII = 0x1001,
@@ -179,13 +178,13 @@ int lab_tls_make_certificate(uint8_t **certificate, size_t *certificate_bytes, u
 
 /* ---- contexts ---- */
 
-static void *context_new(const void *method, long modes)
+static void *context_new(const void *method)
 {
     void *context = with.SSL_CTX_new(method);
     if (context == NULL)
         return NULL;
     with.SSL_CTX_set_options(context, OPTION_IGNORE_UNEXPECTED_EOF);
-    with.SSL_CTX_ctrl(context, CTRL_MODE, MODE_PARTIAL_WRITE | MODE_MOVING_BUFFER | modes, NULL);
+    with.SSL_CTX_ctrl(context, CTRL_MODE, MODE_PARTIAL_WRITE | MODE_MOVING_BUFFER, NULL);
     with.SSL_CTX_ctrl(context, CTRL_READ_AHEAD, 1, NULL);
     if (with.SSL_CTX_ctrl(context, CTRL_MIN_PROTOCOL, TLS_1_3, NULL)
         && with.SSL_CTX_set_ciphersuites(context, CIPHER_SUITE))
@@ -196,12 +195,12 @@ static void *context_new(const void *method, long modes)
 
 void *lab_tls_client_context(void)
 {
-    return context_new(with.TLS_client_method(), 0); /* which verifies nobody */
+    return context_new(with.TLS_client_method()); /* which verifies nobody */
 }
 
 void *lab_tls_server_context(void)
 {
-    void *context = context_new(with.TLS_server_method(), MODE_RELEASE_BUFFERS);
+    void *context = context_new(with.TLS_server_method());
     void *key = key_new();
     void *certificate = key ? certificate_new(key) : NULL;
     if (context
