@@ -83,7 +83,7 @@ def test_every_datagram_is_checked_and_counted(serve: Any, size: int, depth: int
         assert (done["lost"], done["duplicates"], done["sleeps"]) == (0, 0, 0)
         assert done["samples_seen"] == 100
         timed = client.echo(0.03, size=size, depth=depth)
-        assert timed["requests"] > 5
+        assert timed["requests"] >= 5
         ended = client.disconnect()
         assert (ended["connections"], ended["alive"], ended["failures"]) == (5, 0, {})
         client.close()
@@ -98,7 +98,7 @@ def test_what_is_lost_is_counted_and_sent_again() -> None:
         return [] if count in {0, 3, 4} else [data]
 
     with python_server(lose_some) as targets:
-        client = _client.Client(targets, 1, datagrams=True, resend_s=0.02)
+        client = _client.Client(targets, 1, datagrams=True, resend_s=0.3)
         opened = client.connect(1)
         assert (opened["connections"], opened["lost"]) == (1, 1)
         done = client.echo(5.0, requests_max=5)
@@ -117,7 +117,7 @@ def test_others_of_the_window_do_not_wait_for_a_lost_one() -> None:
         return [] if count == 1 else [data]
 
     with python_server(lose_one) as targets:
-        client = _client.Client(targets, 1, depth_max=4, datagrams=True, resend_s=0.05)
+        client = _client.Client(targets, 1, depth_max=4, datagrams=True, resend_s=0.3)
         client.connect(1)
         done = client.echo(5.0, depth=4, requests_max=8)
         assert (done["requests"], done["lost"], done["failures"]) == (8, 1, {})
@@ -131,9 +131,9 @@ def test_an_answer_that_comes_twice_is_counted_and_no_failure() -> None:
         client = _client.Client(targets, 1, datagrams=True)
         client.connect(1)
         done = client.echo(5.0, requests_max=10)
-        # The last one's double may come after the phase has ended.
+        # The last one's double may come after the phase has ended, and that of the phase before.
         assert (done["requests"], done["failures"]) == (10, {})
-        assert 9 <= done["duplicates"] <= 10
+        assert 9 <= done["duplicates"] <= 11
         client.close()
 
 
@@ -168,7 +168,7 @@ def test_datagrams_nobody_asked_for_and_no_answer_at_all() -> None:
         client.close()
     with python_server(lambda _data, _count: []) as targets:
         client = _client.Client(targets, 1, datagrams=True, resend_s=0.02)
-        done = client.connect(1, timeout_s=0.1)
+        done = client.connect(1, timeout_s=0.5)
         assert done["failures"] == {_client.FAILURE_TIMEOUT: 1}
         assert done["lost"] >= 2
         client.close()

@@ -137,7 +137,7 @@ def test_churn(
         contenders=("asyncio",),
         against=("c-epoll", "other=asyncio:SelectorEventLoop"),
         pairs=1,
-        round_s=0.03,
+        round_s=0.2,
         generations=1,
         unix=unix,
         half_close=half_close,

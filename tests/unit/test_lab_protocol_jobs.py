@@ -184,7 +184,7 @@ def test_the_bare_spawner_spawns_and_waits_in_parallel() -> None:
     program = """
 import json, sys
 from noria.lab import _client
-done = [_client.spawn(path, 0.05, 4) for path in ("/bin/true", "/bin/false")]
+done = [_client.spawn(path, 0.2, 4) for path in ("/bin/true", "/bin/false")]
 try:
     _client.spawn("/no/such/program", 0.05, 1)
 except OSError as error:
@@ -193,11 +193,11 @@ print(json.dumps(done))
 """
     output = subprocess.check_output([sys.executable, "-c", program], text=True, timeout=30)
     good, bad, absent = json.loads(output)
-    assert good["spawned"] > 4
+    assert good["spawned"] >= 4
     assert good["failed"] == 0
-    assert good["elapsed_ns"] >= 50_000_000
+    assert good["elapsed_ns"] >= 200_000_000
     assert min(good["cpu_ns"], good["children_cpu_ns"]) > 0
-    assert bad["failed"] == bad["spawned"] > 4
+    assert bad["failed"] == bad["spawned"] >= 4
     assert "No such file" in absent
 
 
