@@ -37,6 +37,7 @@ COMPILED: Final = (
     "noria.native.clock",
     "noria.native.epoll",
     "noria.native.members",
+    "noria.native.pipes",
     "noria.native.queue",
     "noria.native.ring",
     "noria.native.sockets",

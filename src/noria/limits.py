@@ -52,6 +52,9 @@ Not a power of two: what is sent on as it was received would then end in a tiny 
 mebibyte 40 % more.
 """
 
+PIPE_READ_BYTES: Final = 256 * 1024
+"""Most bytes read from a pipe in one turn, as in asyncio; a pipe holds 64 KiB by default."""
+
 RECEIVE_LARGE_BYTES: Final = 8 * 1024
 """A receive expected to bring as much goes straight into its own object instead of being copied."""
 

@@ -38,16 +38,6 @@ MISSING: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
         ),
         "datagram",
     ),
-    "connect_read_pipe": (lambda loop: loop.connect_read_pipe(asyncio.Protocol, None), "pipes"),
-    "connect_write_pipe": (lambda loop: loop.connect_write_pipe(asyncio.Protocol, None), "pipes"),
-    "subprocess_exec": (
-        lambda loop: loop.subprocess_exec(asyncio.SubprocessProtocol, "true"),
-        "subprocess",
-    ),
-    "subprocess_shell": (
-        lambda loop: loop.subprocess_shell(asyncio.SubprocessProtocol, "true"),
-        "subprocess",
-    ),
     "start_tls": (lambda loop: loop.start_tls(None, asyncio.Protocol(), None), "TLS"),
     "create_connection with ssl": (
         lambda loop: loop.create_connection(asyncio.Protocol, "127.0.0.1", 1, ssl=True),
@@ -114,11 +104,3 @@ def test_nothing_of_the_abstract_loop_is_left_out(loop: noria.Loop) -> None:
         if getattr(type(loop), name) is getattr(asyncio.AbstractEventLoop, name)
     }
     assert inherited == set()
-
-
-def test_high_level_users_get_the_same_answer(loop: noria.Loop) -> None:
-    async def run_a_program() -> None:
-        await asyncio.create_subprocess_exec("true")
-
-    with pytest.raises(NotImplementedError, match="subprocess"):
-        loop.run_until_complete(run_a_program())

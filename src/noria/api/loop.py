@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from noria.api.connect import ConnectMixin
 from noria.api.listen import ListenMixin
+from noria.api.pipes import PipesMixin
+from noria.api.processes import ProcessesMixin
 from noria.api.run import RunMixin
 from noria.api.sendfile import SendfileMixin
 from noria.api.unsupported import UnsupportedMixin
@@ -21,6 +23,8 @@ class Loop(  # type: ignore[misc] # noria's own handles, and wider types of para
     ConnectMixin,
     ListenMixin,
     SendfileMixin,
+    PipesMixin,
+    ProcessesMixin,
     UnsupportedMixin,
     RunMixin,
     LoopCore,

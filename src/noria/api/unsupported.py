@@ -10,7 +10,7 @@ def _missing(what: str) -> NoReturn:
 
 
 class UnsupportedMixin:
-    """Datagrams, pipes, processes and TLS upgrades."""
+    """Datagrams and TLS upgrades."""
 
     async def create_datagram_endpoint(
         self,
@@ -27,52 +27,6 @@ class UnsupportedMixin:
     ) -> Any:
         """Refuse: datagram endpoints are missing."""
         _missing("datagram endpoints (create_datagram_endpoint)")
-
-    async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
-        """Refuse: pipes are missing."""
-        _missing("pipes (connect_read_pipe)")
-
-    async def connect_write_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
-        """Refuse: pipes are missing."""
-        _missing("pipes (connect_write_pipe)")
-
-    async def subprocess_shell(
-        self,
-        protocol_factory: Any,
-        cmd: Any,
-        *,
-        stdin: Any = -1,
-        stdout: Any = -1,
-        stderr: Any = -1,
-        universal_newlines: bool = False,
-        shell: bool = True,
-        bufsize: int = 0,
-        encoding: Any = None,
-        errors: Any = None,
-        text: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Refuse: processes are missing."""
-        _missing("subprocesses (subprocess_shell)")
-
-    async def subprocess_exec(
-        self,
-        protocol_factory: Any,
-        program: Any,
-        *args: Any,
-        stdin: Any = -1,
-        stdout: Any = -1,
-        stderr: Any = -1,
-        universal_newlines: bool = False,
-        shell: bool = False,
-        bufsize: int = 0,
-        encoding: Any = None,
-        errors: Any = None,
-        text: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Refuse: processes are missing."""
-        _missing("subprocesses (subprocess_exec)")
 
     async def start_tls(
         self,
