@@ -101,10 +101,10 @@ async def writing(pipe: Any, protocol: Any = None) -> tuple[Any, Any]:
 def test_a_pipe_is_read_to_its_end(both: Loop, pipe: Pipe) -> None:
     async def main() -> None:
         transport, protocol = await reading(pipe.read_end)
-        assert isinstance(transport, asyncio.ReadTransport)
         assert transport.get_protocol() is protocol
         assert protocol.transport is transport
         assert transport.get_extra_info("pipe") is pipe.read_end
+        assert isinstance(transport, asyncio.ReadTransport)
         pipe.write_end.write(b"one")
         await until(lambda: protocol.data == b"one")
         pipe.write_end.write(b"two")
@@ -676,7 +676,7 @@ def test_what_is_no_bytes_is_refused(loop: Loop, pipe: Pipe) -> None:
 def test_drain_of_a_stream_writer_waits_for_room(both: Loop, pipe: Pipe) -> None:
     async def main() -> None:
         made = asyncio.StreamReader()
-        _, reader_protocol = await reading(pipe.read_end, asyncio.StreamReaderProtocol(made))
+        await reading(pipe.read_end, asyncio.StreamReaderProtocol(made))
         transport, protocol = await writing(pipe.write_end, asyncio.streams.FlowControlMixin())
         writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
         total = bytearray()
@@ -692,7 +692,6 @@ def test_drain_of_a_stream_writer_waits_for_room(both: Loop, pipe: Pipe) -> None
         writer.close()
         await task
         assert total == b"".join(pattern(MEBIBYTE // 4, number) for number in range(20))
-        assert reader_protocol is not None
 
     run(both, main())
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 LOST_CODE = 255
 """Exit code of a child that somebody else has reaped, as in asyncio."""
 
+_system: Any = os  # waiting is a matter of Unix
 _waitid: Any = getattr(os, "waitid", None)
 _BY_DESCRIPTOR: Any = getattr(os, "P_PIDFD", None)
 _EXITED: int = getattr(os, "CLD_EXITED", 1)
@@ -172,7 +173,7 @@ class Child:
         if descriptor is None or _waitid is None:
             return False
         try:
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            flags = _system.WEXITED | _system.WNOHANG | _system.WNOWAIT
             return _waitid(_BY_DESCRIPTOR, descriptor.fd, flags) is None
         except OSError:
             return False
@@ -195,7 +196,7 @@ class Child:
             code = process.returncode
             if code is None:
                 try:
-                    pid, status = os.waitpid(process.pid, os.WNOHANG)
+                    pid, status = os.waitpid(process.pid, _system.WNOHANG)
                 except ChildProcessError:
                     pid = 0
                 if pid:
@@ -255,7 +256,7 @@ def _wait_for_end(
     """Wait in a thread until a child has ended, and leave the reaping to the loop's."""
     try:
         if _waitid is not None:
-            _waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            _waitid(_system.P_PID, process.pid, _system.WEXITED | _system.WNOWAIT)
         else:
             process.wait()
     except ChildProcessError:

@@ -258,17 +258,7 @@ class PipeTransport(asyncio.BaseTransport):
 class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
     """The end of a pipe that is read from. Arguments are those of PipeTransport."""
 
-    def __init__(
-        self,
-        loop: LoopCore,
-        descriptor: Descriptor,
-        pipe: Any,
-        protocol: asyncio.BaseProtocol,
-        extra: dict[str, Any] | None = None,
-        context: Context | None = None,
-    ) -> None:
-        self._paused = False
-        super().__init__(loop, descriptor, pipe, protocol, extra, context)
+    _paused = False
 
     def close(self) -> None:
         """Close the pipe; what has not been read is lost. Idempotent."""
@@ -365,16 +355,8 @@ class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
 class WritePipeTransport(PipeTransport, asyncio.WriteTransport):
     """The end of a pipe that is written to. Arguments are those of PipeTransport."""
 
-    def __init__(
-        self,
-        loop: LoopCore,
-        descriptor: Descriptor,
-        pipe: Any,
-        protocol: asyncio.BaseProtocol,
-        extra: dict[str, Any] | None = None,
-        context: Context | None = None,
-    ) -> None:
-        super().__init__(loop, descriptor, pipe, protocol, extra, context)
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
         self._flow = WriteFlow()
         self._writable = PipeWait(WAIT_WRITABLE, self)
         self._writes_lost = 0
@@ -586,8 +568,14 @@ def own_copy(fd: int) -> Descriptor:
     """
     descriptor = Descriptor(os.dup(fd))
     try:
-        os.set_blocking(descriptor.fd, False)
+        set_nonblocking(descriptor.fd)
     except BaseException:
         descriptor.close()
         raise
     return descriptor
+
+
+def set_nonblocking(fd: int) -> None:
+    """Have reads and writes of an open file answer EAGAIN rather than wait (fcntl(2))."""
+    system: Any = os  # a matter of Unix
+    system.set_blocking(fd, False)

@@ -12,7 +12,6 @@ grandchild that keeps a pipe open keeps `connection_lost` back, but not those wh
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import warnings
@@ -22,10 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core.descriptor import Descriptor
 from noria.transports.child import Child
-from noria.transports.pipe import PipeTransport, ReadPipeTransport, WritePipeTransport
+from noria.transports.pipe import (
+    PipeTransport,
+    ReadPipeTransport,
+    WritePipeTransport,
+    set_nonblocking,
+)
 
 if TYPE_CHECKING:
     from noria.loop.core import LoopCore
+
+_SIGKILL: int = getattr(signal, "SIGKILL", 9)  # of Unix
 
 
 class ChildPipeProtocol(asyncio.Protocol):
@@ -102,7 +108,8 @@ class ProcessTransport(asyncio.SubprocessTransport):
         self._context = copy_context()
         self._pid: int | None = None
         self._returncode: int | None = None
-        self._exit_waiters: list[asyncio.Future[int | None]] = []
+        # None once they have been told, and who comes later need not wait.
+        self._exit_waiters: list[asyncio.Future[int | None]] | None = []
         self._pipes: dict[int, ChildPipeProtocol] = {}
         self._finished = False
         # Starting a child takes about a millisecond; what waits for the end of the turn goes first.
@@ -124,7 +131,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
             logger.debug("process %r created: pid %s", program, self._pid)
 
     def _connect(self, number: int, file: Any) -> None:
-        os.set_blocking(file.fileno(), False)
+        set_nonblocking(file.fileno())
         protocol = ChildPipeProtocol(self, number)
         kind = ReadPipeTransport if number else WritePipeTransport
         # The object owns the number: nobody else has it.
@@ -194,14 +201,14 @@ class ProcessTransport(asyncio.SubprocessTransport):
 
     def _wake_waiters(self) -> None:
         waiters = self._exit_waiters
-        self._exit_waiters = []
-        for waiter in waiters:
+        self._exit_waiters = None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(self._returncode)
 
     async def _wait(self) -> int | None:
         """Wait for the end of the process; its exit code. asyncio.subprocess calls it."""
-        if self._returncode is not None:
+        if self._exit_waiters is None:
             return self._returncode
         waiter: asyncio.Future[int | None] = self._loop.create_future()
         self._exit_waiters.append(waiter)
@@ -299,7 +306,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
 
     def kill(self) -> None:
         """Send SIGKILL, as `send_signal` does."""
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(_SIGKILL)
 
     def __repr__(self) -> str:
         """State, process and pipes, for logs."""
