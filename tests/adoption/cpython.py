@@ -16,13 +16,18 @@ from typing import Any
 
 import noria
 
-SUITES = {
-    "test_events": "EventLoopTestsMixin",
-    "test_sock_lowlevel": "BaseSockTestsMixin",
-    "test_server": "BaseStartServer",
-    "test_buffered_proto": "BaseTestBufferedProtocol",
-}
-"""Classes of tests that leave it to a subclass which loop they test, by module."""
+SUITES = (
+    ("test_events", "EventLoopTestsMixin"),
+    ("test_events", "SubprocessTestsMixin"),
+    ("test_subprocess", "SubprocessMixin"),
+    ("test_sock_lowlevel", "BaseSockTestsMixin"),
+    ("test_server", "BaseStartServer"),
+    ("test_buffered_proto", "BaseTestBufferedProtocol"),
+)
+"""Modules and their classes of tests that leave it to a subclass which loop they test."""
+
+GIVEN_A_LOOP = {"SubprocessTestsMixin", "SubprocessMixin"}
+"""Those whose subclass makes the loop, in setUp."""
 
 
 def suite(engine: str) -> unittest.TestSuite:
@@ -31,11 +36,19 @@ def suite(engine: str) -> unittest.TestSuite:
     def make(_: Any) -> noria.Loop:
         return noria.new_event_loop(engine)
 
+    def set_up(case: Any) -> None:
+        base.setUp(case)
+        case.loop = make(case)
+        case.set_event_loop(case.loop)
+
     found = unittest.TestSuite()
     base = importlib.import_module("test.test_asyncio.utils").TestCase
-    for module, name in SUITES.items():
+    for module, name in SUITES:
         tests = getattr(importlib.import_module(f"test.test_asyncio.{module}"), name)
-        case = type(name, (tests, base), {"create_event_loop": make, "new_loop": make})
+        methods: dict[str, Any] = {"create_event_loop": make, "new_loop": make}
+        if name in GIVEN_A_LOOP:
+            methods["setUp"] = set_up
+        case = type(name, (tests, base), methods)
         found.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(case))
     return found
 
