@@ -31,6 +31,7 @@ from noria.core.descriptor import Descriptor
 from noria.core.operation import Operation
 from noria.errors import from_result
 from noria.limits import PIPE_READ_BYTES, WRITES_AFTER_LOSS_LOGGED
+from noria.native import calls
 from noria.native import pipes as native
 from noria.transports.flow import WriteFlow
 
@@ -293,42 +294,42 @@ class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
             self._wait(self._readable)
 
     def _on_news(self, op: PipeWait, result: int) -> None:
-        if not self.is_reading():
+        if self._paused or self._closing:
             return  # resuming waits anew
         if result < 0:
-            exc = from_result(result, "read", self._fd)
-            self._fatal_error(exc, "Fatal read error on pipe transport")
+            self._read_failed(result)
             return
         try:
             self._read()
-        finally:
-            self._wait_for_peer()  # also when the protocol was interrupted (L4)
+        finally:  # also when the protocol was interrupted (L4)
+            if not self._paused and not self._closing:
+                self._wait(op)
 
     def _read(self) -> bool:
         """Read once and deliver; whether there was something."""
         data: Any = native.read(self._fd, PIPE_READ_BYTES)
         if type(data) is int:
             if data != -errno.EAGAIN:
-                exc = from_result(data, "read", self._fd)
-                self._fatal_error(exc, "Fatal read error on pipe transport")
+                self._read_failed(data)
             return False
         if not data:
             self._on_eof()
             return False
-        try:
-            self._context.run(self._deliver, data)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
+        protocol = self._protocol
+        if isinstance(protocol, asyncio.BufferedProtocol):
+            feed = protocols._feed_data_to_buffered_proto  # type: ignore[attr-defined]
+            exc = calls.try_in_context(self._context, feed, (protocol, data))
+        else:
+            exc = calls.try_method_in_context(self._context, protocol, "data_received", data)
+        if exc is not None:
+            if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+                raise exc
             self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
         return True
 
-    def _deliver(self, data: bytes) -> None:
-        protocol = self._protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            protocols._feed_data_to_buffered_proto(protocol, data)  # type: ignore[attr-defined]
-        else:
-            protocol.data_received(data)
+    def _read_failed(self, result: int) -> None:
+        exc = from_result(result, "read", self._fd)
+        self._fatal_error(exc, "Fatal read error on pipe transport")
 
     def _on_eof(self) -> None:
         if self._loop._debug:
