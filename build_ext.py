@@ -66,6 +66,8 @@ COMPILED: Final = (
     "noria.transports.connection",
     "noria.transports.sending",
     "noria.transports.stream",
+    "noria.transports.pipe",
+    "noria.transports.pipe_writing",
     "noria.servers.clients",
     "noria.servers.listener",
 )

@@ -1,21 +1,19 @@
-"""subprocess_exec and subprocess_shell: what asyncio specifies, on every engine."""
+"""subprocess_exec and subprocess_shell: life, death and start of a child, on every engine."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import contextvars
 import logging
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import noria
-from tests.loops import Reports, pattern, run, turns, until
+from tests.children import PIPE, SLEEP, Told, end_of, execute, python, shell, steal, talk
+from tests.loops import run, turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,82 +24,7 @@ pytestmark = [
 ]
 
 Loop = asyncio.AbstractEventLoop
-PIPE = subprocess.PIPE
-SLEEP = ("/bin/sleep", "1000")
 LOSING_CODE = 255
-
-colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
-
-
-class Told(asyncio.SubprocessProtocol):
-    """A protocol that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.transport: Any = None
-        self.events: list[str] = []
-        self.data: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the transport."""
-        self.transport = transport
-        self.events.append("made")
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Collect."""
-        assert "made" in self.events
-        self.data[fd] += data
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        """Note it."""
-        self.events.append(f"lost {fd}")
-
-    def process_exited(self) -> None:
-        """Note it."""
-        self.events.append("exited")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note it."""
-        assert exc is None
-        self.events.append("lost")
-        self.lost.set_result(None)
-
-
-async def execute(*args: Any, protocol: Any = None, **keywords: Any) -> tuple[Any, Any]:
-    """Start a program with a Told; without pipes unless asked for."""
-    made = Told() if protocol is None else protocol
-    keywords = {"stdin": None, "stdout": None, "stderr": None, **keywords}
-    return await asyncio.get_running_loop().subprocess_exec(lambda: made, *args, **keywords)
-
-
-def shell(value: bool) -> dict[str, Any]:
-    """The keyword that has one value only."""
-    return {"shell": value}
-
-
-def python(code: str) -> tuple[str, ...]:
-    """Arguments that run a line of Python, quickly."""
-    return (sys.executable, "-S", "-E", "-c", code)
-
-
-async def talk(process: asyncio.subprocess.Process, data: bytes | None = None) -> Any:
-    """Communicate; typeshed does not know of the None for what is no pipe."""
-    return await process.communicate(data)
-
-
-def end_of(transport: Any) -> None:
-    """Wait, loop and all, until the child is a zombie."""
-    with contextlib.suppress(ChildProcessError):  # asyncio's watcher may have been there first
-        os.waitid(os.P_PID, transport.get_pid(), os.WEXITED | os.WNOWAIT)
-
-
-def steal(transport: Any) -> bool:
-    """Reap the child behind the loop's back; whether that was possible."""
-    try:
-        os.waitpid(transport.get_pid(), 0)
-    except ChildProcessError:
-        return False
-    return True
 
 
 # -- life and death -------------------------------------------------------------------------
@@ -515,205 +438,3 @@ def test_pipes_are_pipes(both: Loop) -> None:
         assert await talk(process, b"through") == (b"through", b"end\n")
 
     run(both, main())
-
-
-# -- talking --------------------------------------------------------------------------------
-
-
-def test_megabytes_both_ways(both: Loop) -> None:
-    data = pattern(8 << 20)
-    code = (
-        "import sys, threading\n"
-        "data = sys.stdin.buffer.read(4 << 20)\n"
-        "sys.stdout.buffer.write(data)\n"
-        "sys.stderr.buffer.write(data)\n"
-        "sys.stdout.buffer.write(sys.stdin.buffer.read())"
-    )
-
-    async def main() -> None:
-        process = await asyncio.create_subprocess_exec(
-            *python(code), stdin=PIPE, stdout=PIPE, stderr=PIPE
-        )
-        out, err = await process.communicate(data)
-        assert out == data
-        assert err == data[: 4 << 20]
-        assert process.returncode == 0
-
-    run(both, main())
-
-
-def test_a_child_that_does_not_read_pauses_and_a_dead_one_breaks(both: Loop) -> None:
-    async def main() -> None:
-        process = await asyncio.create_subprocess_exec(*SLEEP, stdin=PIPE)
-        assert process.stdin is not None
-        process.stdin.write(bytes(1 << 20))
-        drain = asyncio.ensure_future(process.stdin.drain())
-        await turns()
-        assert not drain.done()
-        process.kill()
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            await drain
-        await process.wait()
-        process = await asyncio.create_subprocess_exec("/bin/true", stdin=PIPE)
-        assert await talk(process, bytes(1 << 20)) == (None, None)
-
-    run(both, main())
-
-
-def test_a_slow_reader_is_not_flooded(both: Loop) -> None:
-    """What the child writes stays in the pipe while the stream's buffer is full."""
-    code = "import sys; sys.stdout.buffer.write(bytes(4 << 20))"
-
-    async def main() -> None:
-        process = await asyncio.create_subprocess_exec(*python(code), stdout=PIPE, limit=1024)
-        assert process.stdout is not None
-        await turns(20)
-        buffered: Any = process.stdout._buffer  # type: ignore[attr-defined]
-        assert len(buffered) <= 512 * 1024
-        total = 0
-        while data := await process.stdout.read(10_000):
-            total += len(data)
-        assert total == 4 << 20
-        assert await process.wait() == 0
-
-    run(both, main())
-
-
-def test_an_exception_of_the_protocol_ends_its_pipe(loop: Loop, reports: Reports) -> None:
-    class Faulty(Told):
-        def pipe_data_received(self, fd: int, data: bytes) -> None:
-            raise ZeroDivisionError
-
-    async def main() -> None:
-        transport, protocol = await execute(
-            "/bin/sh", "-c", "echo x; exec sleep 1000", stdout=PIPE, protocol=Faulty()
-        )
-        await until(lambda: "lost 1" in protocol.events)
-        transport.close()
-        await protocol.lost
-
-    run(loop, main())
-    assert isinstance(reports.take_one()["exception"], ZeroDivisionError)
-
-
-def test_l5_callbacks_run_in_the_context_of_the_start(loop: Loop) -> None:
-    seen: dict[str, str] = {}
-
-    class Looking(Told):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            seen["made"] = colour.get()
-            super().connection_made(transport)
-
-        def pipe_data_received(self, fd: int, data: bytes) -> None:
-            seen["data"] = colour.get()
-
-        def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-            seen["pipe"] = colour.get()
-
-        def process_exited(self) -> None:
-            seen["exited"] = colour.get()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            seen["lost"] = colour.get()
-            super().connection_lost(exc)
-
-    async def main() -> None:
-        colour.set("red")
-        transport, protocol = await execute("/bin/echo", stdout=PIPE, protocol=Looking())
-        colour.set("blue")
-        await protocol.lost
-        transport.close()
-
-    run(loop, main())
-    assert seen == dict.fromkeys(("made", "data", "pipe", "exited", "lost"), "red")
-
-
-def test_l4_an_interrupt_loses_nothing(loop: Loop) -> None:
-    class Interrupting(Told):
-        def process_exited(self) -> None:
-            super().process_exited()
-            raise KeyboardInterrupt
-
-    async def start() -> tuple[Any, Any]:
-        return await execute("/bin/echo", stdout=PIPE, protocol=Interrupting())
-
-    transport, protocol = run(loop, start())
-
-    async def wait() -> None:
-        await protocol.lost
-
-    task = loop.create_task(wait())
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(task)
-    run(loop, wait())
-    assert protocol.events[-1] == "lost"
-    assert transport.get_returncode() == 0
-    transport.close()
-    loop.run_until_complete(task)
-
-
-def test_debug_mode_logs(both: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    both.set_debug(True)
-
-    async def main() -> None:
-        transport, protocol = await execute("/bin/sleep", "s3cret" * 0 + "1000", stdout=PIPE)
-        transport.close()
-        await protocol.lost
-        made = Told()
-        transport, _ = await both.subprocess_shell(lambda: made, "true", stdin=None, stderr=-2)
-        await made.lost
-        transport.close()
-
-    with caplog.at_level(logging.DEBUG, "asyncio"):
-        run(both, main())
-    for text in (
-        "execute program '/bin/sleep' stdout=<pipe>",
-        "run shell command 'true' stdout=stderr=<pipe>",
-        "created: pid",
-        "exited with return code -9",
-        "Close running child process: kill",
-    ):
-        assert text in caplog.text
-
-
-# -- many -----------------------------------------------------------------------------------
-
-
-def test_hundreds_at_a_time(loop: Loop) -> None:
-    count = 200
-
-    async def one(number: int) -> tuple[bytes, int | None]:
-        process = await asyncio.create_subprocess_shell(
-            f"cat; exit {number % 100}", stdin=PIPE, stdout=PIPE
-        )
-        out, _ = await process.communicate(str(number).encode())
-        return out, process.returncode
-
-    async def main() -> None:
-        found = await asyncio.gather(*map(one, range(count)))
-        assert found == [(str(number).encode(), number % 100) for number in range(count)]
-
-    run(loop, main())
-
-
-def test_a_loop_in_any_thread_waits_for_its_children(loop: Loop) -> None:
-    async def ask() -> bytes:
-        process = await asyncio.create_subprocess_exec("/bin/echo", "thread", stdout=PIPE)
-        out, _ = await process.communicate()
-        return out
-
-    def other() -> bytes:
-        made = noria.new_event_loop(engine=loop.engine)  # type: ignore[attr-defined] # noria's
-        try:
-            return made.run_until_complete(ask())
-        finally:
-            made.close()
-
-    async def main() -> None:
-        handler = signal.getsignal(signal.SIGCHLD)
-        found = await asyncio.gather(ask(), *(asyncio.to_thread(other) for _ in range(3)))
-        assert found == [b"thread\n"] * 4
-        assert signal.getsignal(signal.SIGCHLD) == handler
-        await asyncio.get_running_loop().shutdown_default_executor()
-
-    run(loop, main())

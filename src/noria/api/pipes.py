@@ -7,13 +7,8 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noria.loop.core import LoopCore
-from noria.transports.pipe import (
-    PipeTransport,
-    ReadPipeTransport,
-    WritePipeTransport,
-    check_pipe,
-    own_copy,
-)
+from noria.transports.pipe import PipeTransport, ReadPipeTransport, check_pipe, own_copy
+from noria.transports.pipe_writing import WritePipeTransport
 
 if TYPE_CHECKING:
     import asyncio

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """Transports of pipes, and of what is read and written like one: sockets and character devices.
 
 Readiness and an attempt: one expectant wait is in flight while the transport wants to read, or has
@@ -9,8 +10,7 @@ A pipe of the user is duplicated, so that its number stays ours whatever the use
 object, and the object is closed when the transport is (D1, D3). A process's own pipes are not: no
 one else has them.
 
-A write pipe also waits to be readable. A pipe whose reader is gone reports an error, and a socket
-the end of the stream; both show as readability.
+Writing is in transports/pipe_writing.py.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ import asyncio
 import errno
 import os
 import stat
-import sys
 import warnings
 from asyncio import protocols
 from asyncio.log import logger
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from noria.core.codes import WAIT_READABLE, WAIT_WRITABLE
+from noria.core.codes import WAIT_READABLE
 from noria.core.descriptor import Descriptor
 from noria.core.operation import Operation
 from noria.errors import from_result
-from noria.limits import PIPE_READ_BYTES, WRITES_AFTER_LOSS_LOGGED
+from noria.limits import PIPE_READ_BYTES
 from noria.native import calls
 from noria.native import pipes as native
-from noria.transports.flow import WriteFlow
 
 if TYPE_CHECKING:
     from contextvars import Context
 
     from noria.loop.core import LoopCore
 
-_TELLS_WRITERS = not sys.platform.startswith("aix")
-"""Whether a pipe becomes readable for its writer when the reader has gone."""
+# Names for the compiler, typed in the .pxd.
+_EAGAIN = errno.EAGAIN
+_READ_BYTES = PIPE_READ_BYTES
+
+_BufferedProtocol = asyncio.BufferedProtocol
 
 
 class PipeWait(Operation):
@@ -55,7 +55,7 @@ class PipeWait(Operation):
     __slots__ = ("transport", "waiting")
 
     def __init__(self, code: int, transport: PipeTransport) -> None:
-        Operation.__init__(self, code, transport._fd)
+        self._set_up(code, transport._fd, None)
         self.descriptor = transport._descriptor
         self.expectant = True
         self.transport: PipeTransport | None = transport
@@ -73,7 +73,7 @@ class PipeWait(Operation):
         return self.transport is None
 
 
-class PipeTransport(asyncio.BaseTransport):
+class PipeTransport:
     """One end of a pipe, its protocol, and its end; what reading and writing have in common.
 
     Args:
@@ -85,8 +85,20 @@ class PipeTransport(asyncio.BaseTransport):
         context: context that the protocol is called in; None copies the current one.
     """
 
-    if TYPE_CHECKING:
-        _extra: dict[str, Any]
+    __slots__ = (
+        "__weakref__",
+        "_closing",
+        "_context",
+        "_descriptor",
+        "_extra",
+        "_fd",
+        "_loop",
+        "_lost",
+        "_pipe",
+        "_protocol",
+        "_readable",
+        "_started",
+    )
 
     def __init__(
         self,
@@ -98,13 +110,13 @@ class PipeTransport(asyncio.BaseTransport):
         context: Context | None = None,
     ) -> None:
         self._descriptor: Descriptor | None = None  # until all else has succeeded: see __del__
-        super().__init__(extra)
+        self._extra = {} if extra is None else extra
         self._extra["pipe"] = pipe
         self._loop = loop
         self._fd = descriptor.fd
         self._pipe = pipe
         self._protocol: Any = protocol
-        self._context = copy_context() if context is None else context
+        self._context = calls.copy_context() if context is None else context
         self._started = False
         self._closing = False
         self._lost = False
@@ -141,7 +153,7 @@ class PipeTransport(asyncio.BaseTransport):
         if op.waiting or self._descriptor is None:
             return
         op.waiting = True
-        if self._loop.submit_operation(op):
+        if self._loop.submit(op):
             # In the next turn, as if it had been news. A device that cannot be watched, such as
             # /dev/null, is always ready.
             result = 0 if op.result == -errno.EPERM else op.result
@@ -174,13 +186,15 @@ class PipeTransport(asyncio.BaseTransport):
 
     # -- ending -----------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Close the pipe. Idempotent."""
+        raise NotImplementedError
+
     def is_closing(self) -> bool:
         """Whether the transport is closing or closed."""
         return self._closing
 
-    def _fatal_error(
-        self, exc: BaseException, message: str = "Fatal error on pipe transport"
-    ) -> None:
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
         if self._is_ordinary(exc):
             if self._loop._debug:
                 logger.debug("%r: %s", self, message, exc_info=exc)
@@ -192,7 +206,7 @@ class PipeTransport(asyncio.BaseTransport):
         """Whether it is a way in which such a pipe ends, and nothing to report."""
         raise NotImplementedError
 
-    def _close(self, exc: BaseException | None = None) -> None:
+    def _close(self, exc: BaseException | None) -> None:
         """End without further ado; the protocol is told from the loop, once (T5)."""
         self._closing = True
         if not self._lost:
@@ -239,6 +253,10 @@ class PipeTransport(asyncio.BaseTransport):
 
     # -- information ------------------------------------------------------------------------
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Give what is known of the connection: `pipe`, the file object, or an extra entry."""
+        return self._extra.get(name, default)
+
     def _state(self) -> list[str]:
         """Words for `repr` while the pipe is open."""
         raise NotImplementedError
@@ -256,10 +274,19 @@ class PipeTransport(asyncio.BaseTransport):
         return f"<{' '.join(info)}>"
 
 
-class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
+class ReadPipeTransport(PipeTransport):
     """The end of a pipe that is read from. Arguments are those of PipeTransport."""
 
-    _paused = False
+    __slots__ = ("_paused",)
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        self._paused = False
+        PipeTransport.__init__(self, *args, **keywords)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """asyncio's class, so that `isinstance` finds it; see loop/handles.py."""
+        return asyncio.ReadTransport
 
     def close(self) -> None:
         """Close the pipe; what has not been read is lost. Idempotent."""
@@ -302,21 +329,21 @@ class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
         try:
             self._read()
         finally:  # also when the protocol was interrupted (L4)
-            if not self._paused and not self._closing:
+            if self.is_reading():
                 self._wait(op)
 
     def _read(self) -> bool:
         """Read once and deliver; whether there was something."""
-        data: Any = native.read(self._fd, PIPE_READ_BYTES)
+        data: Any = native.read(self._fd, _READ_BYTES)
         if type(data) is int:
-            if data != -errno.EAGAIN:
+            if data != -_EAGAIN:
                 self._read_failed(data)
             return False
         if not data:
             self._on_eof()
             return False
         protocol = self._protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
+        if isinstance(protocol, _BufferedProtocol):
             feed = protocols._feed_data_to_buffered_proto  # type: ignore[attr-defined]
             exc = calls.try_in_context(self._context, feed, (protocol, data))
         else:
@@ -351,199 +378,6 @@ class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
 
     def _state(self) -> list[str]:
         return ["polling" if self._readable.waiting and not self._paused else "idle"]
-
-
-class WritePipeTransport(PipeTransport, asyncio.WriteTransport):
-    """The end of a pipe that is written to. Arguments are those of PipeTransport."""
-
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
-        self._flow = WriteFlow()
-        self._writable = PipeWait(WAIT_WRITABLE, self)
-        self._writes_lost = 0
-
-    # -- writing ----------------------------------------------------------------------------
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write data; never waits. What cannot be written at once is kept.
-
-        Args:
-            data: the bytes; a mutable buffer may be changed as soon as this returns.
-
-        Raises:
-            TypeError: not bytes, bytearray or memoryview.
-        """
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(
-                f"data argument must be a bytes-like object, not {type(data).__name__!r}"
-            )
-        if isinstance(data, memoryview):
-            data = data.cast("B") if data.c_contiguous else memoryview(data.tobytes())
-        if not data:
-            return
-        if self._closing:
-            self._write_after_loss()
-            return
-        taken = 0
-        if not self._flow.size:
-            taken = native.write(self._fd, data, 0)
-            if taken == len(data):
-                return
-            if taken < 0:
-                if taken != -errno.EAGAIN:
-                    self._write_failed(taken)
-                    return
-                taken = 0
-        self._flow.add(bytes(data), taken)
-        self._wait(self._writable)
-        self._maybe_pause_protocol()
-
-    def _write_after_loss(self) -> None:
-        if self._writes_lost >= WRITES_AFTER_LOSS_LOGGED:
-            logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
-        self._writes_lost += 1
-
-    def _write_failed(self, result: int) -> None:
-        self._writes_lost += 1
-        exc = from_result(result, "write", self._fd)
-        self._fatal_error(exc, "Fatal write error on pipe transport")
-
-    def _write_more(self) -> None:
-        """Write from the flow what the pipe takes."""
-        flow = self._flow
-        taken = native.write_vector(self._fd, flow.vector(), flow.offset)
-        if taken < 0 and taken != -errno.EAGAIN:
-            self._write_failed(taken)
-            return
-        if taken > 0:
-            flow.consume(taken)
-        try:
-            self._maybe_resume_protocol()
-        finally:  # also when the protocol was interrupted (L4)
-            if flow.size:
-                self._wait(self._writable)
-            elif self._closing:
-                self._close(None)
-
-    def can_write_eof(self) -> bool:
-        """Whether `write_eof` works: it does."""
-        return True
-
-    def write_eof(self) -> None:
-        """Close the pipe after what is buffered. Idempotent."""
-        if self._closing:
-            return
-        self._closing = True
-        if not self._flow.size:
-            self._close(None)
-
-    def close(self) -> None:
-        """Close the pipe after what is buffered. Idempotent."""
-        self.write_eof()
-
-    def abort(self) -> None:
-        """Close the pipe without writing what is buffered."""
-        self._close(None)
-
-    # -- the reader -------------------------------------------------------------------------
-
-    def _wait_for_peer(self) -> None:
-        mode = os.fstat(self._fd).st_mode
-        if stat.S_ISSOCK(mode) or (stat.S_ISFIFO(mode) and _TELLS_WRITERS):
-            self._wait(self._readable)
-
-    def _on_news(self, op: PipeWait, result: int) -> None:
-        if self._lost:
-            return
-        if op is self._readable:
-            if result >= 0:
-                self._on_reader_gone()
-        elif result < 0:
-            self._write_failed(result)
-        elif self._flow.size:
-            self._write_more()
-
-    def _on_reader_gone(self) -> None:
-        if self._loop._debug:
-            logger.info("%r was closed by peer", self)
-        self._close(BrokenPipeError() if self._flow.size else None)
-
-    def _look(self) -> None:
-        """Close if the reader is gone."""
-        if self._started and not self._lost and _is_broken(self._fd):
-            self._on_reader_gone()
-
-    # -- ending -----------------------------------------------------------------------------
-
-    def _is_ordinary(self, exc: BaseException) -> bool:
-        return isinstance(exc, OSError)
-
-    def _close(self, exc: BaseException | None = None) -> None:
-        self._flow.clear()
-        super()._close(exc)
-
-    def _end_waits(self) -> None:
-        super()._end_waits()
-        self._writable.transport = None
-
-    def _state(self) -> list[str]:
-        state = "polling" if self._writable.waiting else "idle"
-        return [state, f"bufsize={self._flow.size}"]
-
-    # -- flow control -----------------------------------------------------------------------
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that wait to be written."""
-        return self._flow.size
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Low and high water mark, in bytes."""
-        return self._flow.low, self._flow.high
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the water marks of the write buffer.
-
-        Args:
-            high: `pause_writing` is called above it; default 64 KiB, or four times `low`.
-            low: `resume_writing` is called at or below it; default a quarter of `high`.
-
-        Raises:
-            ValueError: not high >= low >= 0.
-        """
-        self._flow.set_limits(high, low)
-        self._maybe_pause_protocol()
-
-    def _maybe_pause_protocol(self) -> None:
-        flow = self._flow
-        if flow.size > flow.high and not flow.paused:
-            flow.paused = True
-            self._call_flow_method("pause_writing")
-
-    def _maybe_resume_protocol(self) -> None:
-        flow = self._flow
-        if flow.paused and flow.size <= flow.low:
-            flow.paused = False
-            self._call_flow_method("resume_writing")
-
-    def _call_flow_method(self, name: str) -> None:
-        # In the caller's context, as asyncio does: pausing happens inside the caller's write().
-        try:
-            getattr(self._protocol, name)()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._report(exc, f"protocol.{name}() failed")
-
-
-def _is_broken(fd: int) -> bool:
-    """Whether the reader of a pipe has gone, so that every write would fail."""
-    import select  # noqa: PLC0415 - needed when a process has ended, and not everywhere
-
-    if not hasattr(select, "poll"):
-        return False  # the engine will tell
-    asked = select.poll()
-    asked.register(fd, 0)
-    return bool(asked.poll(0))
 
 
 def check_pipe(pipe: Any, *, writes: bool) -> int:

@@ -21,12 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core.descriptor import Descriptor
 from noria.transports.child import Child
-from noria.transports.pipe import (
-    PipeTransport,
-    ReadPipeTransport,
-    WritePipeTransport,
-    set_nonblocking,
-)
+from noria.transports.pipe import PipeTransport, ReadPipeTransport, set_nonblocking
+from noria.transports.pipe_writing import WritePipeTransport
 
 if TYPE_CHECKING:
     from noria.loop.core import LoopCore
@@ -287,7 +283,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
             None if that is no pipe of ours.
         """
         protocol = self._pipes.get(fd)
-        return None if protocol is None else protocol.transport
+        return None if protocol is None else protocol.transport  # type: ignore[return-value]
 
     def send_signal(self, signal: int) -> None:
         """Send a signal (kill(2)); nothing happens if the process has just ended.
