@@ -53,7 +53,7 @@ cdef extern from *:
 
     static ssize_t noria_receive(int fd, char *memory, size_t size) {
         ssize_t result;
-        if (!size) return 0; /* as CPython does; the kernel would wait for data, or eat a datagram */
+        if (!size) return 0; /* as CPython; the kernel would wait, or eat a datagram */
         do { result = recv(fd, memory, size, MSG_DONTWAIT); } while (result < 0 && errno == EINTR);
         if (result < 0) return errno == EWOULDBLOCK ? -EAGAIN : -errno;
         return result;
