@@ -21,6 +21,7 @@ SUITES = (
     ("test_events", "SubprocessTestsMixin"),
     ("test_subprocess", "SubprocessMixin"),
     ("test_sock_lowlevel", "BaseSockTestsMixin"),
+    ("test_sendfile", "SendfileTestsBase"),
     ("test_server", "BaseStartServer"),
     ("test_buffered_proto", "BaseTestBufferedProtocol"),
 )
