@@ -33,6 +33,7 @@ from setuptools.errors import CompileError
 SOURCE: Final = Path("src")
 
 COMPILED: Final = (
+    "noria.native.block",
     "noria.native.calls",
     "noria.native.clock",
     "noria.native.epoll",
@@ -63,11 +64,15 @@ COMPILED: Final = (
     "noria.loop.waits",
     "noria.loop.coroutines",
     "noria.transports.flow",
+    "noria.transports.inner",
     "noria.transports.connection",
     "noria.transports.sending",
     "noria.transports.stream",
     "noria.transports.pipe",
     "noria.transports.pipe_writing",
+    "noria.transports.tls_session",
+    "noria.transports.tls_sending",
+    "noria.transports.tls",
     "noria.servers.clients",
     "noria.servers.listener",
 )

@@ -89,6 +89,35 @@ WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
 WRITES_AFTER_LOSS_LOGGED: Final = 5
 """Writes to a lost connection that pass silently before a warning is logged, as in asyncio."""
 
+# -- TLS ------------------------------------------------------------------------------------
+TLS_PIECE_BYTES: Final = 8 * 1024
+"""Bytes encrypted into one record at most.
+
+The memory BIO of an SSLObject never shrinks: it stays as large as the largest record that went
+through it, times 4/3. Records of the full 16 KiB would leave 21 KiB behind in each direction of
+each connection; halves take 6 % more time to encrypt.
+"""
+
+TLS_FEED_BYTES: Final = 8 * 1024 + 32
+"""Encrypted bytes given to an SSLObject at a time: half a record of the largest size (RFC 8446, 5.2)
+with its header, for the same reason."""
+
+TLS_DELIVERY_BYTES_MAX: Final = 128_000
+"""Decrypted bytes handed to a protocol at once: a large record's worth at least, and less than what
+malloc takes from the kernel each time (M_MMAP_THRESHOLD, mallopt(3))."""
+
+TLS_BATCH_BYTES: Final = 128 * 1024
+"""Encrypted bytes collected before they are handed to the transport below, in bytes."""
+
+TLS_WRITE_HIGH_WATER_BYTES: Final = 512 * 1024
+"""Default high-water mark of a TLS transport's write buffer, as in asyncio."""
+
+TLS_HANDSHAKE_SECONDS: Final = 60.0
+"""Default time that a handshake may take, as in asyncio."""
+
+TLS_SHUTDOWN_SECONDS: Final = 30.0
+"""Default time that a closing connection waits for its peer, as in asyncio."""
+
 # -- the ring -------------------------------------------------------------------------------
 RING_ENTRIES: Final = 256
 """Requests that a ring takes between two calls; more make a call in between."""

@@ -11,7 +11,7 @@ from asyncio.log import logger
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from noria.api.sockets import SocketsMixin
+from noria.api.tls import TLSMixin, settings_of_accepted, settings_of_client
 from noria.core.codes import CONNECT
 from noria.core.descriptor import Descriptor
 from noria.loop.waits import FutureOperation
@@ -20,6 +20,8 @@ from noria.transports.stream import StreamTransport
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from noria.api.tls import TLSSettings
 
     AddressInfo = tuple[int, int, int, str, Any]
 
@@ -31,7 +33,7 @@ _ON_THE_WAY = frozenset(
 _UNIX = getattr(socket, "AF_UNIX", None)
 
 
-class ConnectMixin(SocketsMixin):
+class ConnectMixin(TLSMixin):
     """Outgoing connections, and connections that somebody else has made."""
 
     async def create_connection(
@@ -59,14 +61,16 @@ class ConnectMixin(SocketsMixin):
             protocol_factory: makes the protocol.
             host: name or address to connect to.
             port: its port.
-            ssl: not offered yet.
+            ssl: an SSLContext, or True for `ssl.create_default_context()`; None for no TLS.
             family: restricts the addresses, as do `proto` and `flags` (getaddrinfo(3)).
             proto: protocol number, 0 for any.
             flags: flags of the name resolution.
             sock: a connected stream socket to take over, instead of host and port.
             local_addr: (host, port) to bind to first.
-            server_hostname: only with `ssl`.
-            ssl_handshake_timeout, ssl_shutdown_timeout: likewise; seconds.
+            server_hostname: the name that the server's certificate is checked against, instead of
+                `host`; "" checks none.
+            ssl_handshake_timeout: seconds that the TLS handshake may take; None for 60.
+            ssl_shutdown_timeout: seconds that closing waits for the peer; None for 30.
             happy_eyeballs_delay: seconds after which the next address is tried in parallel
                 (RFC 8305); None tries one after the other.
             interleave: how many addresses of the first family come before the others.
@@ -78,9 +82,9 @@ class ConnectMixin(SocketsMixin):
         Raises:
             ValueError: contradictory arguments.
             OSError: no address could be connected to.
-            NotImplementedError: `ssl` was given.
+            ssl.SSLError, ConnectionError: the TLS handshake failed.
         """
-        _check_tls_arguments(
+        tls = settings_of_client(
             ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout, host
         )
         if sock is not None:
@@ -100,7 +104,7 @@ class ConnectMixin(SocketsMixin):
             raise ValueError("host and port was not specified and no sock specified")
         elif sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
-        transport, protocol = await self._connected(sock, protocol_factory, descriptor)
+        transport, protocol = await self._connected(sock, protocol_factory, descriptor, tls)
         if self._debug:
             logger.debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
         return transport, protocol
@@ -125,7 +129,9 @@ class ConnectMixin(SocketsMixin):
             raise NotImplementedError("this system has no Unix sockets")
         if ssl and server_hostname is None:
             raise ValueError("you have to pass server_hostname when using ssl")
-        _check_tls_arguments(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout, "-")
+        tls = settings_of_client(
+            ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout, "-"
+        )
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -137,12 +143,12 @@ class ConnectMixin(SocketsMixin):
                 sock.close()
                 raise
             descriptor = Descriptor(sock.fileno(), sock)
-            return await self._connected(sock, protocol_factory, descriptor)
+            return await self._connected(sock, protocol_factory, descriptor, tls)
         if sock is None:
             raise ValueError("no path and sock were specified")
         if sock.family != _UNIX or sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
-        return await self._connected(sock, protocol_factory)
+        return await self._connected(sock, protocol_factory, tls=tls)
 
     async def connect_accepted_socket(
         self,
@@ -155,15 +161,25 @@ class ConnectMixin(SocketsMixin):
     ) -> tuple[asyncio.Transport, _Protocol]:
         """Take over a connection that was accepted elsewhere.
 
+        Args:
+            protocol_factory: makes the protocol.
+            sock: the connected stream socket; the transport's from now on.
+            ssl: an SSLContext with the server's certificate; None for no TLS.
+            ssl_handshake_timeout: seconds that the TLS handshake may take; None for 60.
+            ssl_shutdown_timeout: seconds that closing waits for the peer; None for 30.
+
+        Returns:
+            The transport and the protocol.
+
         Raises:
             ValueError: it is no stream socket, or TLS timeouts come without `ssl`.
-            NotImplementedError: `ssl` was given.
+            ssl.SSLError, ConnectionError: the TLS handshake failed.
         """
         if sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
-        _check_tls_arguments(ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout, "-")
+        tls = settings_of_accepted(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         self._check_tls_socket(sock)
-        transport, protocol = await self._connected(sock, protocol_factory)
+        transport, protocol = await self._connected(sock, protocol_factory, tls=tls)
         if self._debug:
             logger.debug("%r handled: (%r, %r)", sock, transport, protocol)
         return transport, protocol
@@ -175,6 +191,7 @@ class ConnectMixin(SocketsMixin):
         sock: socket.socket,
         protocol_factory: Callable[[], _Protocol],
         descriptor: Descriptor | None = None,
+        tls: TLSSettings | None = None,
     ) -> tuple[asyncio.Transport, _Protocol]:
         """Make the transport of a connected socket and wait until its protocol has it.
 
@@ -187,22 +204,27 @@ class ConnectMixin(SocketsMixin):
             _ = protocol.connection_made  # what is no protocol is refused here, as asyncio does
             if descriptor is None:
                 self._ensure_fd_no_transport(sock)
+            waiter = self.create_future()
+            layer = None if tls is None else tls.wrap(self, protocol, waiter)
         except BaseException:
             if descriptor is not None:
                 self._drop(descriptor)
             raise
         if descriptor is None:
             descriptor = Descriptor(sock.fileno(), sock)
-        transport = StreamTransport(self, descriptor, protocol)
+        transport = StreamTransport(self, descriptor, protocol if layer is None else layer)
         transport._set_nodelay()
-        waiter = self.create_future()
-        self.call_soon(transport._start, waiter)
+        self.call_soon(transport._start, waiter if layer is None else None)
         try:
             await waiter
         except BaseException:
-            transport.close()
+            if layer is None:
+                transport.close()
+            else:
+                layer.abort()
             raise
-        return transport, protocol  # type: ignore[return-value]  # see StreamTransport.__class__
+        made: Any = transport if layer is None else layer
+        return made, protocol
 
     async def _connect_to_any(
         self,
@@ -371,24 +393,3 @@ def _why_not(errors: list[OSError], all_errors: bool) -> BaseException:
     if len(texts) == 1:
         return errors[0]
     return OSError(f"Multiple exceptions: {', '.join(str(exc) for exc in errors)}")
-
-
-def _check_tls_arguments(
-    ssl: Any,
-    server_hostname: str | None,
-    handshake_timeout: float | None,
-    shutdown_timeout: float | None,
-    host: str | None,
-) -> None:
-    if not ssl:
-        for name, value in (
-            ("server_hostname", server_hostname),
-            ("ssl_handshake_timeout", handshake_timeout),
-            ("ssl_shutdown_timeout", shutdown_timeout),
-        ):
-            if value is not None:
-                raise ValueError(f"{name} is only meaningful with ssl")
-        return
-    if server_hostname is None and not host:
-        raise ValueError("You must set server_hostname when using ssl without a host")
-    raise NotImplementedError("noria has no TLS transports yet; the ssl argument must be None")

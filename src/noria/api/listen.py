@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from noria.api.sockets import SocketsMixin
+from noria.api.tls import settings_of_server
 from noria.limits import LISTEN_BACKLOG
 from noria.servers.listener import Listener
 from noria.servers.server import Server
@@ -61,12 +62,12 @@ class ListenMixin(SocketsMixin):
             flags: flags of the name resolution.
             sock: a bound stream socket to listen on, instead of host and port.
             backlog: length of the kernel's queue of new connections (listen(2)).
-            ssl: not offered yet, as its two timeouts.
+            ssl: an SSLContext with the server's certificate; None for no TLS.
             reuse_address: SO_REUSEADDR; None means True on Unix.
             reuse_port: SO_REUSEPORT; several processes share the port.
             keep_alive: SO_KEEPALIVE.
-            ssl_handshake_timeout: seconds.
-            ssl_shutdown_timeout: seconds.
+            ssl_handshake_timeout: seconds that a TLS handshake may take; None for 60.
+            ssl_shutdown_timeout: seconds that closing waits for the peer; None for 30.
             start_serving: begin to accept at once.
 
         Returns:
@@ -75,9 +76,9 @@ class ListenMixin(SocketsMixin):
         Raises:
             ValueError: contradictory arguments.
             OSError: the address cannot be bound.
-            NotImplementedError: `ssl` was given.
+            TypeError: `ssl` is a bool.
         """
-        _check_tls_arguments(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        tls = settings_of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         self._check_closed()
         if sock is not None:
             self._check_tls_socket(sock)
@@ -102,7 +103,7 @@ class ListenMixin(SocketsMixin):
                 if wanted
             ]
             sockets = await self._bind_all(host, port, family, flags, options)
-        return await self._serve(sockets, protocol_factory, backlog, start_serving, sock is None)
+        return await self._serve(sockets, protocol_factory, backlog, start_serving, sock is None, tls)
 
     async def create_unix_server(
         self,
@@ -125,20 +126,21 @@ class ListenMixin(SocketsMixin):
                 that is already there is replaced.
             sock: a bound Unix stream socket instead.
             backlog: length of the kernel's queue of new connections.
-            ssl: not offered yet, as its two timeouts.
-            ssl_handshake_timeout: seconds.
-            ssl_shutdown_timeout: seconds.
+            ssl: an SSLContext with the server's certificate; None for no TLS.
+            ssl_handshake_timeout: seconds that a TLS handshake may take; None for 60.
+            ssl_shutdown_timeout: seconds that closing waits for the peer; None for 30.
             start_serving: begin to accept at once.
             cleanup_socket: remove the socket file when the server closes, if it is still ours.
 
         Raises:
             ValueError: contradictory arguments.
             OSError: the path cannot be bound.
-            NotImplementedError: `ssl` was given, or the system has no Unix sockets.
+            TypeError: `ssl` is a bool.
+            NotImplementedError: the system has no Unix sockets.
         """
         if _UNIX is None:
             raise NotImplementedError("this system has no Unix sockets")
-        _check_tls_arguments(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        tls = settings_of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         self._check_closed()
         made_here = sock is None
         if path is not None:
@@ -151,7 +153,7 @@ class ListenMixin(SocketsMixin):
             raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
         if cleanup_socket:
             self._remember_unix_path(sock)
-        return await self._serve([sock], protocol_factory, backlog, start_serving, made_here)
+        return await self._serve([sock], protocol_factory, backlog, start_serving, made_here, tls)
 
     # -- what asyncio.Server calls ----------------------------------------------------------
 
@@ -165,7 +167,7 @@ class ListenMixin(SocketsMixin):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
-        listener = Listener(self, sock, protocol_factory, server)
+        listener = Listener(self, sock, protocol_factory, server, sslcontext)
         self._listeners[sock.fileno()] = listener
         listener.start()
 
@@ -187,10 +189,11 @@ class ListenMixin(SocketsMixin):
         backlog: int,
         start_serving: bool,
         made_here: bool,
+        tls: Any,
     ) -> asyncio.Server:
         for sock in sockets:
             sock.setblocking(False)
-        server = Server(self, sockets, protocol_factory, backlog)
+        server = Server(self, sockets, protocol_factory, backlog, tls)
         if start_serving:
             try:
                 server._start_serving()  # type: ignore[attr-defined]
@@ -346,19 +349,3 @@ def _remove_stale_socket(path: Any) -> None:
         pass
     except OSError as exc:
         logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exc)
-
-
-def _check_tls_arguments(
-    ssl: Any, handshake_timeout: float | None, shutdown_timeout: float | None
-) -> None:
-    if isinstance(ssl, bool):
-        raise TypeError("ssl argument must be an SSLContext or None")
-    if not ssl:
-        for name, value in (
-            ("ssl_handshake_timeout", handshake_timeout),
-            ("ssl_shutdown_timeout", shutdown_timeout),
-        ):
-            if value is not None:
-                raise ValueError(f"{name} is only meaningful with ssl")
-        return
-    raise NotImplementedError("noria has no TLS transports yet; the ssl argument must be None")

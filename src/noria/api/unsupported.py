@@ -10,7 +10,7 @@ def _missing(what: str) -> NoReturn:
 
 
 class UnsupportedMixin:
-    """Datagrams and TLS upgrades."""
+    """Datagrams."""
 
     async def create_datagram_endpoint(
         self,
@@ -27,17 +27,3 @@ class UnsupportedMixin:
     ) -> Any:
         """Refuse: datagram endpoints are missing."""
         _missing("datagram endpoints (create_datagram_endpoint)")
-
-    async def start_tls(
-        self,
-        transport: Any,
-        protocol: Any,
-        sslcontext: Any,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-    ) -> Any:
-        """Refuse: TLS is missing."""
-        _missing("TLS (start_tls)")

@@ -18,6 +18,7 @@ cdef class Listener:
     cdef object _sock
     cdef object _protocol_factory
     cdef object _server
+    cdef object _tls
     cdef object _context
     cdef object _retry
     cdef object _local
@@ -27,4 +28,5 @@ cdef class Listener:
 
     @cython.locals(descriptor=Descriptor, transport=StreamTransport)
     cdef object _on_connection(self, object accepted)
+    cdef object _add_tls(self, object protocol)
     cdef object _on_failure(self, long long result)

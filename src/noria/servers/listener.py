@@ -13,6 +13,7 @@ listens on all, and on Linux, where an accepted socket inherits it, TCP_NODELAY.
 from __future__ import annotations
 
 import errno
+import functools
 import socket
 import sys
 from asyncio import trsock
@@ -80,6 +81,8 @@ class Listener:
         sock: a listening, non-blocking socket; closed with the listener.
         protocol_factory: makes the protocol of each connection.
         server: the server it accepts for.
+        tls: how TLS is done; its `wrap(loop, protocol, waiter)` makes the layer of a connection.
+            None for no TLS.
     """
 
     def __init__(
@@ -88,12 +91,14 @@ class Listener:
         sock: socket.socket,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         server: Any,
+        tls: Any = None,
     ) -> None:
         self._descriptor: Any = None  # until it is made: see __del__
         self._loop = loop
         self._sock = sock
         self._protocol_factory = protocol_factory
         self._server = server
+        self._tls = tls
         self._context = calls.copy_context()
         self._retry: Handle | None = None
         self._descriptor = Descriptor(sock.fileno(), sock)
@@ -135,8 +140,9 @@ class Listener:
         try:
             protocol = calls.call_in_context(context, self._protocol_factory, ())
             _ = protocol.connection_made  # what is no protocol gets no transport, as in asyncio
+            below = protocol if self._tls is None else self._add_tls(protocol)
             transport = StreamTransport(
-                self._loop, descriptor, protocol, peer, None, self._server, context
+                self._loop, descriptor, below, peer, None, self._server, context
             )
         except BaseException as exc:
             descriptor.close()
@@ -148,6 +154,18 @@ class Listener:
         if not self._nodelay:
             transport._set_nodelay()
         transport._start()
+
+    def _add_tls(self, protocol: Any) -> Any:
+        waiter = None
+        if self._loop.get_debug():  # asyncio is silent otherwise
+            waiter = self._loop.create_future()
+            waiter.add_done_callback(functools.partial(self._report_handshake, protocol))
+        return self._tls.wrap(self._loop, protocol, waiter)
+
+    def _report_handshake(self, protocol: Any, waiter: asyncio.Future[None]) -> None:
+        exc = waiter.exception()
+        if exc is not None:
+            self._report(exc, protocol)
 
     def _report(self, exc: BaseException, protocol: asyncio.BaseProtocol | None) -> None:
         if not self._loop.get_debug():

@@ -26,6 +26,7 @@ class Server(asyncio.Server):
         sockets: listening sockets, owned by the server from now on.
         protocol_factory: makes the protocol of each connection.
         backlog: length of the kernel's queue of new connections.
+        tls: how TLS is done, as the Listener takes it; None for none.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class Server(asyncio.Server):
         sockets: list[socket.socket],
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         backlog: int,
+        tls: Any = None,
     ) -> None:
-        super().__init__(loop, sockets, protocol_factory, None, backlog, None, None)
+        super().__init__(loop, sockets, protocol_factory, tls, backlog, None, None)
         self._clients: Any = Clients()
 
     if sys.version_info < (3, 13):

@@ -20,7 +20,7 @@ cdef class Connection:
     cdef object _local
     cdef object _extra
     cdef object _server
-    cdef object _context
+    cdef readonly object _context
     cdef readonly object _protocol
 
     cdef object _set_up(self, LoopCore loop, Descriptor descriptor, object peer, object extra,
@@ -30,7 +30,7 @@ cdef class Connection:
     cdef bint _send_all(self) except -1
     cdef list _state(self)
     cdef object _user_error(self, object exc, str message)
-    cdef object _force_close(self, object exc)
+    cpdef object _force_close(self, object exc)
     cdef object _release(self)
     cdef object _remember_local(self)
     cdef object _socket_info(self)

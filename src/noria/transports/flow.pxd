@@ -14,5 +14,7 @@ cdef class WriteFlow:
     cpdef object add(self, bytes chunk, Py_ssize_t start)
     cpdef object put_first(self, bytes chunk, Py_ssize_t sent)
     cpdef list vector(self)
+    @cython.locals(size=Py_ssize_t)
+    cpdef object piece(self, Py_ssize_t size_max)
     cpdef object consume(self, Py_ssize_t sent)
     cpdef object clear(self)

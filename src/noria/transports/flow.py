@@ -72,6 +72,20 @@ class WriteFlow:
         """Give the chunks of the next send."""
         return list(islice(self._chunks, SEND_VECTOR_MAX))
 
+    def piece(self, size_max: int) -> Any:
+        """Give the next bytes in one piece; as many as asked for, or at least a whole chunk."""
+        first = memoryview(self._chunks[0])[self.offset :]
+        if len(first) >= size_max or len(self._chunks) == 1:
+            return first
+        pieces = [first]
+        size = len(first)
+        for chunk in islice(self._chunks, 1, None):
+            size += len(chunk)
+            if size > size_max:
+                break
+            pieces.append(memoryview(chunk))
+        return first if len(pieces) == 1 else b"".join(pieces)
+
     def consume(self, sent: int) -> None:
         """Drop bytes that the kernel has taken."""
         self.size -= sent

@@ -416,6 +416,11 @@ class SendingTransport(Connection):
         size = 0 if self._flow is None else self._flow.size
         return size if self._sending is None else size + self._sending.size
 
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether `pause_writing` was called last; asked by layers put over it later on."""
+        return self._flow is not None and bool(self._flow.paused)
+
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Low and high water mark, in bytes."""
         flow = self._flow or WriteFlow()

@@ -2,6 +2,7 @@ cimport cython
 from noria.core.operation cimport Operation
 from noria.native cimport calls
 from noria.native cimport sockets as native
+from noria.transports.inner cimport Inner
 from noria.transports.sending cimport SendingTransport
 
 cdef int _RECEIVE
@@ -24,6 +25,7 @@ cdef class StreamTransport(SendingTransport):
     cdef ReceiveOperation _receive
     cdef list _held
     cdef unsigned char _buffered
+    cdef unsigned char _inner
     cdef unsigned char _receiving
     cdef readonly unsigned char _paused
     cdef unsigned char _started
@@ -39,6 +41,7 @@ cdef class StreamTransport(SendingTransport):
     cdef object _start_receiving(self)
     cdef object _stop_receiving(self)
     cdef object _on_receive(self, long long result, int flags, object data)
+    @cython.locals(inner=Inner)
     cdef object _deliver_data(self, object data)
     cdef object _hold(self, object data)
     @cython.locals(share=Py_ssize_t, size=Py_ssize_t, received=Py_ssize_t)

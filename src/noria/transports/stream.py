@@ -26,6 +26,7 @@ from noria.errors import from_result
 from noria.limits import RECEIVE_BYTES, RECEIVE_BYTES_PER_TURN_MAX
 from noria.native import calls
 from noria.native import sockets as native
+from noria.transports.inner import Inner
 from noria.transports.sending import SendingTransport
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class StreamTransport(SendingTransport):
         context: context that the protocol is called in; None copies the current one.
     """
 
-    __slots__ = ("_buffered", "_held", "_paused", "_receive", "_receiving", "_started")
+    __slots__ = ("_buffered", "_held", "_inner", "_paused", "_receive", "_receiving", "_started")
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -150,6 +151,7 @@ class StreamTransport(SendingTransport):
 
     def _take_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
+        self._inner = isinstance(protocol, Inner)
         self._buffered = isinstance(protocol, _BufferedProtocol)
 
     # -- ending -----------------------------------------------------------------------------
@@ -254,6 +256,10 @@ class StreamTransport(SendingTransport):
             self._on_eof()
 
     def _deliver_data(self, data: Any) -> None:
+        if self._inner:
+            inner = self._protocol
+            inner._take(data)
+            return
         if not self._buffered:
             exc = calls.try_method_in_context(self._context, self._protocol, "data_received", data)
             if exc is not None:
