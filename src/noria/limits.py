@@ -90,17 +90,19 @@ WRITES_AFTER_LOSS_LOGGED: Final = 5
 """Writes to a lost connection that pass silently before a warning is logged, as in asyncio."""
 
 # -- TLS ------------------------------------------------------------------------------------
-TLS_PIECE_BYTES: Final = 8 * 1024
-"""Bytes encrypted into one record at most.
+TLS_RECORD_BYTES_MAX: Final = 16 * 1024
+"""Bytes that a record holds at most (RFC 8446, 5.1), and that are encrypted into one."""
 
-The memory BIO of an SSLObject never shrinks: it stays as large as the largest record that went
-through it, times 4/3. Records of the full 16 KiB would leave 21 KiB behind in each direction of
-each connection; halves take 6 % more time to encrypt.
+TLS_RECORD_BYTES_SMALL: Final = 8 * 1024
+"""The same where the memory of a BIO cannot be given back (native/bio.pyx).
+
+The memory BIO of an SSLObject stays as large as the largest piece that went through it, times 4/3:
+records of the full size would leave 21 KiB behind in each direction of each connection. Halves take
+a fifth more time to encrypt, and of a received record the first half is a step of its own.
 """
 
-TLS_FEED_BYTES: Final = 8 * 1024 + 32
-"""Encrypted bytes given to an SSLObject at a time: half a record of the largest size (RFC 8446, 5.2)
-with its header, for the same reason."""
+TLS_BIO_BYTES_KEPT: Final = 4 * 1024
+"""Memory that a BIO may keep between two uses."""
 
 TLS_DELIVERY_BYTES_MAX: Final = 128_000
 """Decrypted bytes handed to a protocol at once: a large record's worth at least, and less than what

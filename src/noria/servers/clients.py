@@ -7,6 +7,7 @@ import weakref
 from typing import Any
 
 from noria.native.members import Members
+from noria.transports.inner import Inner
 from noria.transports.stream import StreamTransport
 
 
@@ -44,5 +45,13 @@ class Clients:
             self._others.discard(transport)
 
     def copy(self) -> list[Any]:
-        """Give the transports in a list, which keeps them alive."""
-        return [*self._own.copy(), *(self._others or ())]
+        """Give the transports in a list, which keeps them alive; for TLS what is on top of them."""
+        own = [_outermost(transport) for transport in self._own.copy()]
+        return [*own, *(self._others or ())]
+
+
+def _outermost(transport: Any) -> Any:
+    """Give the transport that a connection's user has: closing below it would cut TLS short."""
+    while isinstance(transport.get_protocol(), Inner):
+        transport = transport.get_protocol()
+    return transport

@@ -1,10 +1,11 @@
 cimport cython
-from noria.native cimport calls
+from noria.native cimport bio, calls
 from noria.native.block cimport Block
 from noria.transports.inner cimport Inner
 from noria.transports.tls_sending cimport TLSSending
 
 cdef Py_ssize_t _FEED
+cdef Py_ssize_t _KEPT
 cdef Py_ssize_t _DELIVERY
 cdef Py_ssize_t _HEADER
 cdef Py_ssize_t _OVERHEAD

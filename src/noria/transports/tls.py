@@ -3,8 +3,8 @@
 
 Reading. What the transport below delivers is cut into records, by the five bytes that each begins
 with, and the engine is asked to decrypt when it has a whole one. So it never answers "want read",
-which is an exception and costs as much as decrypting a kilobyte, and its memory BIO never grows
-beyond TLS_FEED_BYTES: of a larger record it gets the first half earlier. All complete records of
+which is an exception and costs as much as decrypting some kilobytes, and its memory BIO never holds
+more than a record; where that memory cannot be given back, half a record. All complete records of
 one delivery are decrypted into one piece of memory, without a copy: a bytes object of their size,
 or the memory of a BufferedProtocol.
 
@@ -19,8 +19,13 @@ from asyncio import protocols
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
-from noria.limits import TLS_DELIVERY_BYTES_MAX, TLS_FEED_BYTES
-from noria.native import calls
+from noria.limits import (
+    TLS_BIO_BYTES_KEPT,
+    TLS_DELIVERY_BYTES_MAX,
+    TLS_RECORD_BYTES_MAX,
+    TLS_RECORD_BYTES_SMALL,
+)
+from noria.native import bio, calls
 from noria.native.block import Block
 from noria.transports.tls_sending import TLSSending
 
@@ -28,12 +33,14 @@ if TYPE_CHECKING:
     from noria.transports.inner import Inner
 
 # Names for the compiler, typed in the .pxd.
-_FEED = TLS_FEED_BYTES
+_KEPT = TLS_BIO_BYTES_KEPT
 _DELIVERY = TLS_DELIVERY_BYTES_MAX
 _HEADER = 5  # type, version, length: RFC 8446, 5.1
 _OVERHEAD = 16  # no cipher of TLS 1.2 or later adds less to a record
-_PLAIN_MAX = 16384  # decrypted bytes of a record
-_RECORD_MAX = 16384 + 2048  # what RFC 5246, 6.2.3 allows; RFC 8446 allows less
+_PLAIN_MAX = TLS_RECORD_BYTES_MAX
+_RECORD_MAX = _PLAIN_MAX + 2048  # what RFC 5246, 6.2.3 allows; RFC 8446 allows less
+# Bytes given to the engine at a time; half a record is a little more with what comes around it.
+_FEED = _HEADER + _RECORD_MAX if bio.AVAILABLE else TLS_RECORD_BYTES_SMALL + 32
 _NEW = 0
 _HANDSHAKE = 1
 _OPEN = 2
@@ -83,6 +90,9 @@ class TLSTransport(TLSSending):
                 self._flush_outgoing()
                 if self._flow is not None and self._flow.size:
                     self._send_backlog()
+            if self._grown and self._fed == 0 and not self._ready:
+                self._grown = False
+                bio.shrink(self._incoming)
         except (SystemExit, KeyboardInterrupt):
             self._loop.call_soon(self._go_on)  # L4
             raise
@@ -117,6 +127,8 @@ class TLSTransport(TLSSending):
             self._incoming.write(memoryview(data)[at : at + piece])
         self._missing -= piece
         self._fed += piece
+        if self._fed > _KEPT:
+            self._grown = True
         if at + piece == size:
             self._input = None
             self._at = 0

@@ -1,9 +1,11 @@
 cimport cython
+from noria.native cimport bio
 from noria.transports.flow cimport WriteFlow
 from noria.transports.tls_session cimport TLSSession
 
 cdef Py_ssize_t _PIECE
 cdef Py_ssize_t _BATCH
+cdef Py_ssize_t _KEPT
 cdef int _LOSSES_LOGGED
 cdef int _NEW
 cdef int _HANDSHAKE

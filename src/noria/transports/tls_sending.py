@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False
 """TLSSending: the writing half of a TLS transport.
 
-What is written is encrypted at once and handed to the transport below, in records of at most
-TLS_PIECE_BYTES. While that one has its protocol paused, and before the handshake is done, it waits
+What is written is encrypted at once and handed to the transport below, in records as
+large as they may be. While that one has its protocol paused, and before the handshake is done, it waits
 in a WriteFlow, not encrypted. So there is never more than a batch of encrypted bytes beyond the
 lower transport's own mark.
 
@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from noria.limits import (
     TLS_BATCH_BYTES,
-    TLS_PIECE_BYTES,
+    TLS_BIO_BYTES_KEPT,
+    TLS_RECORD_BYTES_MAX,
+    TLS_RECORD_BYTES_SMALL,
     TLS_WRITE_HIGH_WATER_BYTES,
     WRITE_HIGH_WATER_BYTES,
     WRITES_AFTER_LOSS_LOGGED,
 )
+from noria.native import bio
 from noria.transports.flow import WriteFlow
 from noria.transports.tls_session import TLSSession
 
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # Names for the compiler, typed in the .pxd.
-_PIECE = TLS_PIECE_BYTES
+_PIECE = TLS_RECORD_BYTES_MAX if bio.AVAILABLE else TLS_RECORD_BYTES_SMALL
+_KEPT = TLS_BIO_BYTES_KEPT
 _BATCH = TLS_BATCH_BYTES
 _LOSSES_LOGGED = WRITES_AFTER_LOSS_LOGGED
 _NEW = 0
@@ -100,6 +104,8 @@ class TLSSending(TLSSession):
             sent = self._encrypt(data)
             if sent == size:
                 self._lower.write(self._outgoing.read())
+                if size > _KEPT:
+                    bio.shrink(self._outgoing)
         else:
             sent = self._encrypt_all(data)
         if sent < size and not self._closing:
@@ -148,6 +154,8 @@ class TLSSending(TLSSession):
             lower.writelines(records)
             if sent < until:
                 break
+        if size > _KEPT:
+            bio.shrink(outgoing)
         return sent
 
     def _send_backlog(self) -> None:

@@ -47,6 +47,7 @@ cdef class TLSSession(Inner):
     cdef unsigned char _lost_writes
     cdef readonly unsigned char _paused
     cdef unsigned char _ready
+    cdef unsigned char _grown
 
     cpdef object _go_on(self)
     cdef object _send_backlog(self)

@@ -73,6 +73,7 @@ class TLSSession(Inner):
         "_engine",
         "_fed",
         "_flow",
+        "_grown",
         "_header",
         "_hostname",
         "_incoming",
@@ -154,6 +155,7 @@ class TLSSession(Inner):
         self._header: Any = None
         self._missing = 0
         self._fed = 0
+        self._grown = False
         self._room = 0
         self._ready = False
         self._verdict: Any = None
@@ -163,6 +165,11 @@ class TLSSession(Inner):
     def __class__(self) -> type:
         """asyncio's class, so that `isinstance` finds it; see decision 0008."""
         return sslproto._SSLProtocolTransport
+
+    @property
+    def _ssl_protocol(self) -> TLSSession:
+        """What asyncio keeps apart: here one object is the protocol and the transport."""
+        return self
 
     # -- what the other halves add ----------------------------------------------------------
 

@@ -1,0 +1,1 @@
+cpdef object shrink(object bio)

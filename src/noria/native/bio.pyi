@@ -1,0 +1,5 @@
+from typing import Any
+
+AVAILABLE: bool
+
+def shrink(bio: Any) -> None: ...
