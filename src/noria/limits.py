@@ -55,6 +55,9 @@ mebibyte 40 % more.
 PIPE_READ_BYTES: Final = 256 * 1024
 """Most bytes read from a pipe in one turn, as in asyncio; a pipe holds 64 KiB by default."""
 
+PIPE_LAST_READS_MAX: Final = 16
+"""Reads from a pipe when its child has ended; what somebody else goes on writing comes in turn."""
+
 RECEIVE_LARGE_BYTES: Final = 8 * 1024
 """A receive expected to bring as much goes straight into its own object instead of being copied."""
 

@@ -13,7 +13,7 @@ import pytest
 
 import noria
 from tests.children import PIPE, SLEEP, Told, end_of, execute, python, shell, steal, talk
-from tests.loops import run, turns
+from tests.loops import run, turns, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,6 +169,18 @@ def test_a_grandchild_with_the_pipe_does_not_hold_up_wait(loop: Loop) -> None:
         finally:
             os.kill(grandchild, signal.SIGKILL)
         assert await process.stdout.read() == b""
+
+    run(loop, main())
+
+
+def test_a_grandchild_that_writes_without_end_does_not_hold_up_the_loop(loop: Loop) -> None:
+    async def main() -> None:
+        transport, protocol = await execute("/bin/sh", "-c", "yes & exit 3", stdout=PIPE)
+        await until(lambda: "exited" in protocol.events)
+        assert await transport._wait() == 3
+        assert "lost 1" not in protocol.events
+        transport.close()  # and the grandchild gets a SIGPIPE
+        await protocol.lost
 
     run(loop, main())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
 import signal
 import subprocess
 import threading
@@ -29,6 +28,7 @@ __all__ = ["loop", "reports"]
 
 pytestmark = [pytest.mark.posix]
 
+resource: Any = pytest.importorskip("resource", reason="limits of processes are of Unix")
 Loop = asyncio.AbstractEventLoop
 PIPE = subprocess.PIPE
 REFUSALS = (errno.ENOSYS, errno.EPERM, errno.EMFILE)

@@ -28,7 +28,7 @@ from noria.core.codes import WAIT_READABLE
 from noria.core.descriptor import Descriptor
 from noria.core.operation import Operation
 from noria.errors import from_result
-from noria.limits import PIPE_READ_BYTES
+from noria.limits import PIPE_LAST_READS_MAX, PIPE_READ_BYTES
 from noria.native import calls
 from noria.native import pipes as native
 
@@ -367,8 +367,9 @@ class ReadPipeTransport(PipeTransport):
 
     def _look(self) -> None:
         """Read what is there already, and the end."""
-        while self._started and self.is_reading() and self._read():
-            pass
+        reads_left = PIPE_LAST_READS_MAX
+        while reads_left and self._started and self.is_reading() and self._read():
+            reads_left -= 1
 
     # -- ending -----------------------------------------------------------------------------
 
