@@ -4,7 +4,8 @@
 One turn:
 
 1. `engine.poll`: submit, wait unless something is ready, collect completions;
-2. deliver the completions (transports call their protocols, futures are resolved);
+2. deliver the completions (transports call their protocols, futures are resolved), behind what was
+   scheduled before the poll;
 3. run ready callbacks, generation by generation: what a callback schedules runs in the next
    generation without another look at the kernel, so a chain of callbacks costs no system call per
    link. After READY_TURNS_MAX generations or READY_BURST_NS_MAX the turn ends all the same (L3).
@@ -330,7 +331,8 @@ class LoopCore:
         if self._batch.count:
             self._batch.deliver_all()  # an interrupt left these over (L4)
         timeout_ns = -1
-        if self._ready.size() or self._stopping:
+        older = self._ready.size()
+        if older or self._stopping:
             timeout_ns = 0
         else:
             deadline_ns = self._timers.next_deadline_ns()
@@ -339,6 +341,8 @@ class LoopCore:
                 if timeout_ns < 0:
                     timeout_ns = 0
         if self._engine.poll(timeout_ns, self._batch):
+            if older:
+                self._run_generation(older)  # it was scheduled before the news came
             self._batch.deliver_all()
         if self._engine.signalled:
             self._take_signals()
@@ -355,19 +359,7 @@ class LoopCore:
             count = ready.size()
             if count == 0:
                 return
-            if self._debug:
-                self._run_generation_in_debug(count)
-            else:
-                while count:
-                    handle = ready.popleft()
-                    if not handle._cancelled:
-                        handle._run()
-                    if native.is_sole(handle):
-                        if type(handle) is Handle:
-                            self._spare_handles.keep(handle)
-                        else:
-                            self._spare_timers.keep(handle)
-                    count -= 1
+            self._run_generation(count)
             generations += 1
             if self._stopping or generations >= _TURNS_MAX:
                 return
@@ -379,6 +371,22 @@ class LoopCore:
                     started_ns = now_ns
                 elif now_ns - started_ns > _BURST_NS_MAX:
                     return
+
+    def _run_generation(self, count: int) -> None:
+        if self._debug:
+            self._run_generation_in_debug(count)
+            return
+        ready = self._ready
+        while count:
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+            if native.is_sole(handle):
+                if type(handle) is Handle:
+                    self._spare_handles.keep(handle)
+                else:
+                    self._spare_timers.keep(handle)
+            count -= 1
 
     def _take_due_timers(self) -> None:
         # First by the time that call_later has just read: a chain of zero delays then reads the
