@@ -67,6 +67,7 @@ COMPILED: Final = (
     "noria.transports.flow",
     "noria.transports.inner",
     "noria.transports.connection",
+    "noria.transports.flow_connection",
     "noria.transports.sending",
     "noria.transports.stream",
     "noria.transports.pipe",

@@ -3,8 +3,8 @@ from noria.core.descriptor cimport Descriptor
 from noria.core.operation cimport Operation
 from noria.loop.core cimport LoopCore
 from noria.native cimport sockets as native
-from noria.transports.connection cimport Connection
 from noria.transports.flow cimport WriteFlow
+from noria.transports.flow_connection cimport FlowConnection
 
 cdef int _SEND
 cdef int _SEND_VECTOR
@@ -13,7 +13,6 @@ cdef Py_ssize_t _SPARE_MAX
 cdef int _EAGAIN
 cdef int _ECANCELED
 cdef int _IN_FLIGHT
-cdef int _LOSSES_LOGGED
 
 
 @cython.final
@@ -21,8 +20,7 @@ cdef class SendOperation(Operation):
     cdef public SendingTransport transport
 
 
-cdef class SendingTransport(Connection):
-    cdef readonly WriteFlow _flow
+cdef class SendingTransport(FlowConnection):
     cdef SendOperation _sending
 
     cdef object _set_up(self, LoopCore loop, Descriptor descriptor, object peer, object extra,
@@ -36,8 +34,6 @@ cdef class SendingTransport(Connection):
     cdef object _write_now(self, object data)
     @cython.locals(flow=WriteFlow)
     cdef object _write_behind(self, SendOperation op, object data)
-    @cython.locals(flow=WriteFlow)
-    cdef WriteFlow _make_flow(self)
     cdef bint _may_wait(self, Py_ssize_t size) except -1
     @cython.locals(op=SendOperation)
     cdef object _defer(self, object data)
@@ -55,8 +51,4 @@ cdef class SendingTransport(Connection):
     cdef SendOperation _borrow_send(self)
     @cython.locals(spares=list)
     cdef object _return_send(self, SendOperation op)
-    cdef object _write_after_loss(self)
     cdef object _write_failed(self, long long result)
-    cdef object _maybe_pause_protocol(self, WriteFlow flow)
-    cdef object _maybe_resume_protocol(self, WriteFlow flow)
-    cdef object _call_flow_method(self, str name)

@@ -10,16 +10,14 @@ vectored. The send operation is borrowed from the loop for that time, so idle co
 from __future__ import annotations
 
 import errno
-from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
 from noria.core.operation import IN_FLIGHT, Operation
 from noria.errors import from_result
-from noria.limits import DEFERRED_SEND_BYTES_MAX, SPARE_SENDS_MAX, WRITES_AFTER_LOSS_LOGGED
+from noria.limits import DEFERRED_SEND_BYTES_MAX, SPARE_SENDS_MAX
 from noria.native import sockets as native
-from noria.transports.connection import Connection
-from noria.transports.flow import WriteFlow
+from noria.transports.flow_connection import FlowConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +34,6 @@ _ECANCELED = errno.ECANCELED
 _IN_FLIGHT = IN_FLIGHT
 _DEFERRED_MAX = DEFERRED_SEND_BYTES_MAX
 _SPARE_MAX = SPARE_SENDS_MAX
-_LOSSES_LOGGED = WRITES_AFTER_LOSS_LOGGED
 
 
 class SendOperation(Operation):
@@ -59,10 +56,10 @@ class SendOperation(Operation):
         return transport is not None and transport._absorb_sent(self, result)
 
 
-class SendingTransport(Connection):
+class SendingTransport(FlowConnection):
     """A connection that data is written to."""
 
-    __slots__ = ("_flow", "_sending")
+    __slots__ = ("_sending",)
 
     def _set_up(
         self,
@@ -73,8 +70,7 @@ class SendingTransport(Connection):
         server: Any,
         context: Any,
     ) -> None:
-        Connection._set_up(self, loop, descriptor, peer, extra, server, context)
-        self._flow: WriteFlow | None = None
+        FlowConnection._set_up(self, loop, descriptor, peer, extra, server, context)
         self._sending: SendOperation | None = None
 
     def _stop_sending(self) -> None:
@@ -166,13 +162,6 @@ class SendingTransport(Connection):
         flow = self._make_flow()
         flow.add(bytes(data), 0)
         self._maybe_pause_protocol(flow)
-
-    def _make_flow(self) -> WriteFlow:
-        flow = self._flow
-        if flow is None:
-            flow = WriteFlow()
-            self._flow = flow
-        return flow
 
     # -- writes that wait for the end of the turn -------------------------------------------
 
@@ -337,11 +326,10 @@ class SendingTransport(Connection):
         if len(spares) < _SPARE_MAX:
             spares.append(op)
 
-    def _write_after_loss(self) -> None:
-        if self._lost >= _LOSSES_LOGGED:
-            logger.warning("socket.send() raised exception.")
-        else:
-            self._lost += 1
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be sent."""
+        size = 0 if self._flow is None else self._flow.size
+        return size if self._sending is None else size + self._sending.size
 
     def _write_failed(self, result: int) -> None:
         exc = from_result(result, "send", self._fd)
@@ -403,70 +391,6 @@ class SendingTransport(Connection):
         flow.file = None
         if self._eof:
             self._end_if_sent()
-
-    # -- flow control -----------------------------------------------------------------------
-
-    @property
-    def _protocol_paused(self) -> bool:
-        """Whether `pause_writing` was called and `resume_writing` was not yet."""
-        return self._flow is not None and self._flow.paused
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that wait to be sent."""
-        size = 0 if self._flow is None else self._flow.size
-        return size if self._sending is None else size + self._sending.size
-
-    @property
-    def _protocol_paused(self) -> bool:
-        """Whether `pause_writing` was called last; asked by layers put over it later on."""
-        return self._flow is not None and bool(self._flow.paused)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Low and high water mark, in bytes."""
-        flow = self._flow or WriteFlow()
-        return flow.low, flow.high
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the water marks of the write buffer.
-
-        Args:
-            high: `pause_writing` is called above it; default 64 KiB, or four times `low`.
-            low: `resume_writing` is called at or below it; default a quarter of `high`.
-
-        Raises:
-            ValueError: not high >= low >= 0.
-        """
-        flow = self._make_flow()
-        flow.set_limits(high, low)
-        self._maybe_pause_protocol(flow)
-
-    def _maybe_pause_protocol(self, flow: WriteFlow) -> None:
-        if flow.size <= flow.high or flow.paused:
-            return
-        flow.paused = True
-        self._call_flow_method("pause_writing")
-
-    def _maybe_resume_protocol(self, flow: WriteFlow) -> None:
-        if not flow.paused or flow.size > flow.low:
-            return
-        flow.paused = False
-        self._call_flow_method("resume_writing")
-
-    def _call_flow_method(self, name: str) -> None:
-        # In the caller's context, as asyncio does: pausing happens inside the caller's write().
-        try:
-            getattr(self._protocol, name)()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._loop.call_exception_handler(
-                {
-                    "message": f"protocol.{name}() failed",
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
 
 
 def _is_plain(view: memoryview) -> bool:
