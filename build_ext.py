@@ -37,6 +37,7 @@ COMPILED: Final = (
     "noria.native.block",
     "noria.native.calls",
     "noria.native.clock",
+    "noria.native.datagrams",
     "noria.native.epoll",
     "noria.native.members",
     "noria.native.pipes",

@@ -28,6 +28,9 @@ COMPLETION_BYTES_PER_POLL_MAX: Final = 64 * 1024
 RECEIVE_BYTES_PER_TURN_MAX: Final = 256_000
 """Bytes after which a connection that receives lets the others have their turn."""
 
+DATAGRAMS_PER_TURN_MAX: Final = 64
+"""Datagrams after which an endpoint that receives lets the others have their turn."""
+
 ACCEPTS_PER_TURN_MAX: Final = 64
 """Connections that one listener accepts before other descriptors have had their turn."""
 
@@ -85,6 +88,37 @@ SENDFILE_BYTES_PER_ATTEMPT_MAX: Final = 1024 * 1024
 
 SENDFILE_CHUNK_BYTES: Final = 64 * 1024
 """Bytes read at a time from a file that the kernel cannot send by itself."""
+
+DATAGRAMS_PER_RECEIVE_MAX: Final = 16
+"""Datagrams taken from a socket by one call; native/datagrams.pyx has memory for as many.
+
+More would gain nothing: of the cost of a call a sixteenth is left for each, and what was received
+waits in memory that has left the nearest cache by the time it is read.
+"""
+
+DATAGRAMS_COLLECTED_MAX: Final = 32
+"""Datagrams that wait for the end of the batch their senders are called for; then they all go."""
+
+DATAGRAM_BYTES_COLLECTED_MAX: Final = 64 * 1024
+"""Bytes of such datagrams."""
+
+DATAGRAM_HEADER_BYTES: Final = 8
+"""What a datagram counts in the write buffer beyond its data since Python 3.13, as in asyncio."""
+
+DATAGRAM_RETRY_SECONDS_MIN: Final = 0.001
+"""Pause before a datagram is tried again that the kernel refused right after saying it had room.
+
+So it is with an unconnected Unix socket: it is writable, but its receiver's queue is full.
+"""
+
+DATAGRAM_RETRY_SECONDS_MAX: Final = 0.05
+"""Longest such pause; it doubles each time."""
+
+SEGMENTS_MAX: Final = 64
+"""Datagrams in one send with UDP_SEGMENT, UDP_MAX_SEGMENTS of Linux before 6.9."""
+
+SEGMENTS_BYTES_MAX: Final = 65_000
+"""Bytes in one such send; with headers of any length it has to stay below 64 KiB."""
 
 WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
 """Default high-water mark of a transport's write buffer, as in asyncio."""

@@ -392,7 +392,9 @@ def test_data_before_a_damaged_record_are_delivered(loop: asyncio.AbstractEventL
     run(loop, main())
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x17\x03\x03\xff\xff" + b"x" * 50])
+@pytest.mark.parametrize(
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x17\x03\x03\xff\xff" + b"x" * 50]
+)
 def test_what_is_no_record_ends_the_connection(
     both: asyncio.AbstractEventLoop, garbage: bytes
 ) -> None:

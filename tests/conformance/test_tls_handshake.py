@@ -48,9 +48,7 @@ def test_a_client_s_arguments_have_to_agree(
 
 @pytest.mark.parametrize("name", ["ssl_handshake_timeout", "ssl_shutdown_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1.5])
-def test_timeouts_are_positive(
-    both: asyncio.AbstractEventLoop, name: str, seconds: float
-) -> None:
+def test_timeouts_are_positive(both: asyncio.AbstractEventLoop, name: str, seconds: float) -> None:
     async def main() -> None:
         left, right = tcp_pair()
         with left, right, pytest.raises(ValueError, match=f"^{name} {SECONDS} {seconds}$"):

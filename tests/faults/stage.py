@@ -14,6 +14,7 @@ import pytest
 
 from noria.core import codes
 from noria.core.descriptor import Descriptor
+from noria.native.datagrams import Endpoint
 from tests.driver import Driver, Owned, Recorded, close_accepted
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ def datagrams(stage: Stage) -> None:
     stage.attributes = {"size": 100, "address": right.getsockname(), "buffer": bytearray(100)}
 
 
+def datagram_batch(stage: Stage) -> None:
+    datagrams(stage)
+    stage.attributes = {"size": 10, "address": Endpoint(socket.AF_INET)}
+
+
 def listening(stage: Stage) -> None:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
@@ -169,6 +175,7 @@ KINDS: dict[int, Callable[[Stage], None]] = {
     codes.RECEIVE_INTO: pair_to_read,
     codes.RECEIVE_FROM: datagrams,
     codes.RECEIVE_FROM_INTO: datagrams,
+    codes.RECEIVE_DATAGRAMS: datagram_batch,
     codes.SEND: pair_to_write,
     codes.SEND_VECTOR: pair_to_write,
     codes.SEND_TO: datagrams,

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from tests.driver import Driver
     from tests.faults.conftest import Script, Stages
 
-MULTISHOT = (codes.ACCEPT, codes.RECEIVE, codes.WAIT_READABLE, codes.WAIT_WRITABLE)
+MULTISHOT = (
+    codes.ACCEPT,
+    codes.RECEIVE,
+    codes.RECEIVE_DATAGRAMS,
+    codes.WAIT_READABLE,
+    codes.WAIT_WRITABLE,
+)
 ON_SOCKETS = [
     code for code in sorted(CATALOG) if CATALOG[code].lane != OFFLOAD and code != codes.WAIT_CHILD
 ]

@@ -27,6 +27,7 @@ NUMBERS = {
     "WAIT_READABLE": 10,
     "WAIT_WRITABLE": 11,
     "SEND_FILE": 20,
+    "RECEIVE_DATAGRAMS": 12,
     "READ_AT": 30,
     "WRITE_AT": 31,
     "FSYNC": 32,
@@ -81,6 +82,7 @@ def test_lanes() -> None:
         "receive_into",
         "receive_from",
         "receive_from_into",
+        "receive_datagrams",
         "wait_readable",
         "wait_child",
     }

@@ -14,6 +14,7 @@ SEND_TO: Final = 9
 WAIT_READABLE: Final = 10
 WAIT_WRITABLE: Final = 11
 SEND_FILE: Final = 20
+RECEIVE_DATAGRAMS: Final = 12
 
 READ_AT: Final = 30
 WRITE_AT: Final = 31

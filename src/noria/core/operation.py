@@ -49,8 +49,9 @@ class Operation:
         buffer: data to send or memory to fill; results that are objects come back in it.
         offset: position in the file, or first byte of `buffer` to send.
         size: most bytes to move.
-        expected: bytes that the next receive may bring, kept by the engine.
-        address: socket address for and from the kernel.
+        expected: bytes that the next receive may bring, kept by the engine; of a batch of
+            datagrams those it has brought.
+        address: socket address for and from the kernel; for a batch the socket's Endpoint.
         multishot: stays in flight after a completion until it fails, ends or is cancelled.
         borrowed: the descriptor belongs to the user: watched level-triggered, never kept open.
         expectant: wait for news before the first attempt; data is not there yet.

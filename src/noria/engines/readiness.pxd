@@ -6,6 +6,7 @@ from noria.engines.registrations cimport Registrations
 from noria.engines.slots cimport Slot
 from noria.engines.waker cimport Waker
 from noria.native cimport sockets as native
+from noria.native.datagrams cimport Endpoint
 
 cdef int _EAGAIN
 cdef int _EBADF
@@ -24,10 +25,12 @@ cdef int _READINESS
 cdef int _RECEIVE
 cdef int _SEND
 cdef int _ACCEPT
+cdef int _RECEIVE_DATAGRAMS
 cdef int _ENTRIES_MAX
 cdef long long _BYTES_MAX
 cdef long long _SHARE
 cdef long long _ACCEPT_COST
+cdef long long _DATAGRAM_COST
 cdef long long _LARGE
 cdef long long _SLACK
 cdef long long _TIMEOUT_MAX
@@ -74,7 +77,7 @@ cdef class ReadinessEngine(Registrations):
     cdef long long _wait_for_news(self, long long timeout_ns) except? -1
     @cython.locals(listed=list, slot=Slot)
     cdef object _serve_listed(self, Completions batch)
-    @cython.locals(share=cython.longlong, op=Operation, result=cython.longlong)
+    @cython.locals(share=cython.longlong, op=Operation, result=cython.longlong, endpoint=Endpoint)
     cdef object _serve_reader(self, Slot slot, Completions batch)
     cdef object _finish_reader(self, Slot slot, Operation op, long long result, object data,
                             Completions batch)
@@ -85,6 +88,8 @@ cdef class ReadinessEngine(Registrations):
     cdef long long _attempt(self, Operation op) except? -1
     @cython.locals(count=Py_ssize_t)
     cdef long long _receive(self, Operation op) except? -1
+    @cython.locals(endpoint=Endpoint)
+    cdef long long _receive_datagrams(self, Operation op) except? -1
     cdef bint _settle_at_once(self, Operation op, long long result) except? -1
     @cython.locals(op=Operation)
     cdef object _list_cancelled(self, Completions batch)

@@ -38,12 +38,14 @@ from noria.limits import (
     ACCEPTS_PER_TURN_MAX,
     COMPLETION_BYTES_PER_POLL_MAX,
     COMPLETIONS_PER_POLL_MAX,
+    DATAGRAMS_PER_TURN_MAX,
     POLL_TIMEOUT_NS_MAX,
     RECEIVE_BYTES_PER_TURN_MAX,
     RECEIVE_LARGE_BYTES,
     RECEIVE_SLACK_BYTES,
 )
 from noria.native import sockets as native
+from noria.native.datagrams import Endpoint
 
 if TYPE_CHECKING:
     from noria.core.completion import Completions
@@ -69,12 +71,14 @@ _READINESS = READINESS
 _RECEIVE = codes.RECEIVE
 _SEND = codes.SEND
 _ACCEPT = codes.ACCEPT
+_RECEIVE_DATAGRAMS = codes.RECEIVE_DATAGRAMS
 _ENTRIES_MAX = COMPLETIONS_PER_POLL_MAX
 _BYTES_MAX = COMPLETION_BYTES_PER_POLL_MAX
 _SHARE = RECEIVE_BYTES_PER_TURN_MAX
 _LARGE = RECEIVE_LARGE_BYTES
 _SLACK = RECEIVE_SLACK_BYTES
 _ACCEPT_COST = RECEIVE_BYTES_PER_TURN_MAX // ACCEPTS_PER_TURN_MAX
+_DATAGRAM_COST = RECEIVE_BYTES_PER_TURN_MAX // DATAGRAMS_PER_TURN_MAX
 _TIMEOUT_MAX = POLL_TIMEOUT_NS_MAX
 
 
@@ -378,6 +382,15 @@ class ReadinessEngine(Registrations):
             elif op.code == _ACCEPT:
                 op.buffer = None
                 share -= _ACCEPT_COST
+            elif op.code == _RECEIVE_DATAGRAMS:
+                op.buffer = None
+                share -= op.expected + result * _DATAGRAM_COST
+                self._batch_bytes += op.expected
+                endpoint = op.address
+                if endpoint.drained:
+                    # Whatever comes later is news again, an error from the network too.
+                    slot.ready &= ~_READABLE
+                    return
             else:
                 slot.ready &= ~_READABLE
                 if slot.readers:
@@ -437,6 +450,8 @@ class ReadinessEngine(Registrations):
             return self._receive(op)
         if self.direct and op.code == _SEND:
             result = native.send(op.fd, op.sock, op.buffer, op.offset)
+        elif self.direct and op.code == _RECEIVE_DATAGRAMS:
+            result = self._receive_datagrams(op)
         else:
             self._asked = op.size
             result = op.perform()
@@ -474,6 +489,18 @@ class ReadinessEngine(Registrations):
             op.expected = op.expected - 1 if op.expected & 1 else op.expected >> 1
         op.buffer = data
         return count
+
+    def _receive_datagrams(self, op: Operation) -> int:
+        if type(op.address) is not Endpoint:
+            return -_EINVAL
+        endpoint: Endpoint = op.address
+        batch = endpoint.receive(op.fd, op.sock, op.size)
+        if type(batch) is not list:
+            failure: int = batch  # type: ignore[assignment] # by type(), which mypy does not narrow
+            return failure
+        op.buffer = batch
+        op.expected = endpoint.received_bytes
+        return len(batch) >> 1
 
     def _settle_at_once(self, op: Operation, result: int) -> bool:
         assert op.state != _IN_FLIGHT, f"{op!r} is in flight already"

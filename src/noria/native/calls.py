@@ -20,6 +20,7 @@ __all__ = [
     "track",
     "try_in_context",
     "try_method_in_context",
+    "try_method_two_in_context",
 ]
 
 
@@ -72,6 +73,17 @@ def try_method_in_context(
     """Call ``owner.name(argument)`` inside a context; the exception it raised, or None."""
     try:
         context.run(getattr(owner, name), argument)
+    except BaseException as exc:
+        return exc
+    return None
+
+
+def try_method_two_in_context(
+    context: Context, owner: Any, name: str, first: Any, second: Any
+) -> BaseException | None:
+    """Call ``owner.name(first, second)`` inside a context; the exception it raised, or None."""
+    try:
+        context.run(getattr(owner, name), first, second)
     except BaseException as exc:
         return exc
     return None

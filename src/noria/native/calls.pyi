@@ -14,6 +14,9 @@ def try_in_context(
 def try_method_in_context(
     context: Context, owner: Any, name: str, argument: Any
 ) -> BaseException | None: ...
+def try_method_two_in_context(
+    context: Context, owner: Any, name: str, first: Any, second: Any
+) -> BaseException | None: ...
 def call_keywords(
     function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any: ...

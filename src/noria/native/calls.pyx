@@ -70,7 +70,17 @@ cdef extern from *:
                                       PyObject *argument) {
         return noria_caught(noria_call_method(context, owner, name, argument));
     }
+
+    static PyObject *noria_try_method_two(PyObject *context, PyObject *owner, PyObject *name,
+                                          PyObject *first, PyObject *second) {
+        PyObject *args[] = {NULL, owner, first, second}; /* the callee may use the place in front */
+        if (PyContext_Enter(context) < 0) return noria_caught(NULL);
+        return noria_caught(noria_leave(context, PyObject_VectorcallMethod(
+            name, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)));
+    }
     """
+    object noria_try_method_two(object context, object owner, object name, object first,
+                                object second)
     object noria_try(object context, object function, object args)
     object noria_try_method(object context, object owner, object name, object argument)
     object noria_call(object context, object function, object args)
@@ -125,6 +135,12 @@ cpdef object try_in_context(object context, object function, tuple args):
 cpdef object try_method_in_context(object context, object owner, str name, object argument):
     """Call ``owner.name(argument)`` inside a context; the exception it raised, or None."""
     return noria_try_method(context, owner, name, argument)
+
+
+cpdef object try_method_two_in_context(object context, object owner, str name, object first,
+                                       object second):
+    """Call ``owner.name(first, second)`` inside a context; the exception it raised, or None."""
+    return noria_try_method_two(context, owner, name, first, second)
 
 
 cpdef object call_keywords(object function, tuple args, dict keywords):

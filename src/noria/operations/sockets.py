@@ -18,6 +18,7 @@ from noria.core.codes import (
     ACCEPT,
     CONNECT,
     RECEIVE,
+    RECEIVE_DATAGRAMS,
     RECEIVE_FROM,
     RECEIVE_FROM_INTO,
     RECEIVE_INTO,
@@ -29,6 +30,7 @@ from noria.core.codes import (
     WAIT_WRITABLE,
 )
 from noria.native import sockets as native
+from noria.native.datagrams import Endpoint
 
 if TYPE_CHECKING:
     from noria.core.operation import Operation
@@ -112,6 +114,23 @@ def receive_from_into(op: Operation) -> int:
     except OSError as exc:
         return result_of(exc)
     return int(count)
+
+
+@operation(code=RECEIVE_DATAGRAMS, lane=READ)
+def receive_datagrams(op: Operation) -> int:
+    """Receive up to `op.size` datagrams by the Endpoint `op.address`: how many.
+
+    `op.buffer` gets a list of data and address in turn, `op.expected` the number of bytes. A result
+    is >= 1 also if all of them are empty.
+    """
+    if type(op.address) is not Endpoint:
+        return -errno.EINVAL
+    batch = op.address.receive(op.fd, op.sock, op.size)
+    if isinstance(batch, int):
+        return batch
+    op.buffer = batch
+    op.expected = op.address.received_bytes
+    return len(batch) // 2
 
 
 @operation(code=SEND, lane=WRITE)

@@ -1,0 +1,29 @@
+from socket import socket
+from typing import Any
+
+class ByName:
+    address: Any
+    def __init__(self, address: Any) -> None: ...
+
+class Endpoint:
+    family: int
+    coalescing: bool
+    drained: bool
+    received_bytes: int
+    def __init__(self, family: int) -> None: ...
+    def receive(self, fd: int, sock: socket | None, count: int) -> list[Any] | int: ...
+    def raw_address(self, address: Any) -> bytes | None: ...
+    def send(self, fd: int, sock: socket | None, data: Any, target: Any) -> int: ...
+    def send_batch(self, fd: int, sock: socket | None, queue: list[Any], first: int) -> int: ...
+    def send_segments(
+        self,
+        fd: int,
+        sock: socket | None,
+        data: Any,
+        start: int,
+        size: int,
+        segment: int,
+        target: Any,
+    ) -> int: ...
+    def can_segment(self, fd: int, sock: socket | None) -> bool: ...
+    def coalesce(self, fd: int, sock: socket | None, enabled: bool) -> int: ...
