@@ -69,6 +69,8 @@ COMPILED: Final = (
     "noria.transports.inner",
     "noria.transports.connection",
     "noria.transports.flow_connection",
+    "noria.transports.datagram_sender",
+    "noria.transports.datagram",
     "noria.transports.sending",
     "noria.transports.stream",
     "noria.transports.pipe",

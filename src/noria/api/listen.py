@@ -267,7 +267,7 @@ class ListenMixin(SocketsMixin):
             return None
         try:
             for name in options:
-                _set_option(sock, name)
+                set_option(sock, name)
             if family == socket.AF_INET6:
                 # One socket per family: an IPv6 socket must not take the IPv4 port as well.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -307,7 +307,12 @@ class ListenMixin(SocketsMixin):
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)
 
 
-def _set_option(sock: socket.socket, name: str) -> None:
+def set_option(sock: socket.socket, name: str) -> None:
+    """Switch an option of SOL_SOCKET on; one that this system does not have is left out.
+
+    Raises:
+        ValueError: it is SO_REUSEPORT, and the system does not have it.
+    """
     option = getattr(socket, name, None)
     if option is None:
         if name == "SO_REUSEPORT":
@@ -328,7 +333,7 @@ def _bind_unix(path: Any) -> socket.socket:
     sock = socket.socket(_UNIX, socket.SOCK_STREAM)
     try:
         if path[0] not in (0, "\x00"):
-            _remove_stale_socket(path)
+            remove_stale_socket(path)
         sock.bind(path)
     except OSError as exc:
         sock.close()
@@ -341,7 +346,8 @@ def _bind_unix(path: Any) -> socket.socket:
     return sock
 
 
-def _remove_stale_socket(path: Any) -> None:
+def remove_stale_socket(path: Any) -> None:
+    """Remove the socket file of a path that is about to be bound; a failure is logged."""
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - bytes are paths here too
             os.remove(path)  # noqa: PTH107 - bytes are paths here too

@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from noria.api.connect import ConnectMixin
+from noria.api.datagrams import DatagramsMixin
 from noria.api.listen import ListenMixin
 from noria.api.pipes import PipesMixin
 from noria.api.processes import ProcessesMixin
 from noria.api.run import RunMixin
 from noria.api.sendfile import SendfileMixin
-from noria.api.unsupported import UnsupportedMixin
 from noria.loop.core import LoopCore
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Loop(  # type: ignore[misc] # noria's own handles, and wider types of para
     SendfileMixin,
     PipesMixin,
     ProcessesMixin,
-    UnsupportedMixin,
+    DatagramsMixin,
     RunMixin,
     LoopCore,
     asyncio.AbstractEventLoop,
