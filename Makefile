@@ -58,7 +58,7 @@ demo: ## ten thousand clients against one thread; sets everything up
 	PYTHONPATH=$(BUILD)/lib $(RUN) -m noria lab c10k $(ARGS)
 
 .PHONY: test
-test: build client ## the tests on both builds, interpreted and compiled
+test: build client $(VENV)/.adoption ## the tests on both builds, interpreted and compiled
 	$(tests)
 
 .PHONY: test-all
@@ -96,6 +96,42 @@ test-memory: $(VENV)/.dev ## the tests of what is compiled, under AddressSanitiz
 		*) echo "test-memory: FAILED (status $$status)" ;; \
 	esac; \
 	exit $$status
+
+# The Pythons that are installed; each needs both builds.
+define conformance
+@pythons=; for version in $2; do \
+	if python=$$(scripts/find-python.sh $$version 2>/dev/null); then \
+		$(MAKE) build PYTHON="$$python" && pythons="$$pythons $$python"; \
+	else \
+		echo "python$$version is not installed: not tested"; \
+	fi; \
+done; \
+status=0; $(RUN) -m scripts.conformance $1 $(ARGS) $$pythons || status=$$?; \
+case $$status in \
+	0) echo "$@: PASSED" ;; \
+	77) echo "$@: NOT RUN, this cannot be done here (status 77); the lines above say why" ;; \
+	*) echo "$@: FAILED (status $$status)" ;; \
+esac; \
+exit $$status
+endef
+
+.PHONY: conformance
+conformance: $(VENV)/.dev ## CPython's own tests of asyncio: every Python, build and engine
+	$(call conformance,cpython,3.11 3.12 3.13)
+	@$(MAKE) conformance-page
+
+.PHONY: conformance-quick
+conformance-quick: $(VENV)/.dev ## the newest Python's on three, the oldest's on one
+	$(call conformance,cpython --quick,3.11 newest)
+
+.PHONY: conformance-downstream
+conformance-downstream: $(VENV)/.dev ## the suites of aiohttp, uvicorn, anyio and hypercorn
+	$(call conformance,downstream,$(PYTHON))
+	@$(MAKE) conformance-page
+
+.PHONY: conformance-page
+conformance-page: $(VENV)/.dev ## write docs/conformance.md from the results in build/conformance
+	$(RUN) -m scripts.conformance report docs/conformance.md
 
 .PHONY: test-windows
 test-windows: ## the portable tests on the Windows CPython, under Wine
@@ -187,6 +223,9 @@ TWINS = $(wildcard $(patsubst %.pyi,%.py,$(wildcard src/noria/*/*.pyi)))
 
 $(VENV)/.dev: pyproject.toml
 	$(call environment,dev)
+
+$(VENV)/.adoption: pyproject.toml
+	$(call environment,dev adoption)
 
 $(VENV)/.cross: pyproject.toml
 	$(call environment,cross)

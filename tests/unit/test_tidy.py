@@ -42,8 +42,14 @@ BANNED = {
 }
 """Patterns that stay out of sources and documents, and what to write instead."""
 
-ENTRIES = {"noria.__main__", "noria.cli.main", "noria.engines.example", "noria.lowlevel"}
-"""Modules that people or the interpreter import, and the skeleton that people copy."""
+ENTRIES = {
+    "noria.__main__",
+    "noria.cli.main",
+    "noria.compat.gunicorn",
+    "noria.engines.example",
+    "noria.lowlevel",
+}
+"""Modules that people, the interpreter or other programs import, and the skeleton to copy."""
 
 LIMIT = re.compile(r"^_?[A-Z][A-Z0-9_]*_(MAX|MIN|LIMIT|BYTES|SECONDS|BACKLOG|CAPACITY)(_|$)")
 """Names of bounds and defaults."""

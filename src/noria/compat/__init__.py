@@ -1,0 +1,1 @@
+"""What other programs ask for by a name of their own kind; each module needs its program."""
