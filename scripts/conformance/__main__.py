@@ -10,10 +10,11 @@ Exit status: 0 passed, 77 cannot be run here (the last line says why), anything 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
-from scripts.conformance import cpython
+from scripts.conformance import cpython, execute
 
 
 def main() -> int:
@@ -34,6 +35,8 @@ def main() -> int:
     report = commands.add_parser("report", help="write the page of results")
     report.add_argument("path", type=Path)
     given = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, execute.end_with)
     if given.command == "cpython":
         wish = cpython.Wish(
             given.quick,

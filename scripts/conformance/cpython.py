@@ -36,7 +36,7 @@ class Wish:
 
     Attributes:
         quick: the part that every change has to pass.
-        modules: some modules only; empty for all.
+        modules: some modules only, and no results are kept; empty for all.
         engines: some engines only; empty for all. So for `builds`.
         jobs: how many modules run at a time.
     """
@@ -93,7 +93,8 @@ def run(pythons: Iterable[str], wish: Wish) -> int:
     _once_more(runs, exceptions)
     verdict = files.judge(exceptions, runs, _by_test(baselines))
     verdict.wrong += _claims(runs)
-    _save(interpreters, runs, baselines, exceptions, whole=not (wish.quick or wish.modules))
+    if not wish.modules:
+        _save(interpreters, runs, baselines, exceptions, whole=not wish.quick)
     _tell(runs, baselines, verdict, time.monotonic() - begun)
     return 1 if verdict.wrong else 0
 

@@ -105,8 +105,12 @@ class Exceptions:
 
     def left_out(self, found: Iterable[str], configuration: Configuration) -> set[str]:
         """Those of some tests that are not run."""
-        entries = [(test, self.entry(test, configuration)) for test in found]
-        return {test for test, entry in entries if entry is not None and entry.leaves_out}
+        silent = [
+            item
+            for item in (*self.listed, *self.pending)
+            if item.leaves_out and item.applies(configuration)
+        ]
+        return {test for test in found if any(item.matches(test) for item in silent)}
 
 
 def read(path: Path = FILE) -> Exceptions:
@@ -180,6 +184,13 @@ def judge(
                     for pattern in entry.tests
                     if any(fnmatchcase(test, pattern) for test in run.found)
                 }
+        verdict.pending += [
+            f"{where.name}: {test}: is not even run, waits for {item.room}"
+            for item in exceptions.pending
+            if item.leaves_out and item.applies(where)
+            for test in run.found
+            if item.matches(test)
+        ]
         for test, result in run.results.items():
             _judge_one(verdict, exceptions, where, test, result, baselines)
     reached = {(run.configuration, run.module) for run in runs}

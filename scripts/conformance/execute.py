@@ -14,7 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +27,10 @@ MODULE_SECONDS: Final = 900.0
 LOOK_SECONDS: Final = 0.05
 TAIL_CHARACTERS: Final = 1500
 LINE_CHARACTERS: Final = 200
+
+
+_groups: set[int] = set()
+"""The process groups that are at work."""
 
 
 @dataclass
@@ -132,6 +136,7 @@ class _Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _groups.add(self.process.pid)
 
     def watch(self, deadline: float) -> None:
         """Wait for the end of the process; what it did last has failed if it was not its own."""
@@ -186,11 +191,23 @@ class _Process:
 
     def kill(self) -> None:
         """End the process with everything it has started and left in its group."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        _groups.discard(self.process.pid)
+        _kill_group(self.process.pid)
         self.process.wait()
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def end_with(number: int, _: object = None) -> NoReturn:
+    """Take a signal: end everything that is at work, and this process."""
+    for group in _groups.copy():
+        _kill_group(group)
+    os._exit(128 + number)
 
 
 def run_tests(
