@@ -84,6 +84,8 @@ class Handle(TimerEntry):
         exc = native.try_in_context(self._context, self._callback, self._args)
         if exc is not None:
             self._failed(exc)
+        # A traceback made beneath keeps this frame, and with it what the frame knows.
+        self = None  # type: ignore[assignment]
 
     def _failed(self, exc: BaseException) -> None:
         if isinstance(exc, (SystemExit, KeyboardInterrupt)):

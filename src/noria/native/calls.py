@@ -64,6 +64,8 @@ def try_in_context(
         context.run(function, *args)
     except BaseException as exc:
         return exc
+    finally:
+        del function, args  # a traceback made beneath keeps this frame
     return None
 
 
