@@ -224,7 +224,7 @@ async def secure(protocol: Any = None, **options: Any) -> Secure:
     chosen = Recorder() if protocol is None else protocol
     loop = asyncio.get_running_loop()
     left.setblocking(False)
-    limits = {"ssl_shutdown_timeout": options.get("shutdown")}
+    limits: dict[str, Any] = {"ssl_shutdown_timeout": options.get("shutdown")}
     if server_side:
         made = loop.connect_accepted_socket(lambda: chosen, left, ssl=here, **limits)
     else:

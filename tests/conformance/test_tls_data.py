@@ -385,16 +385,14 @@ def test_data_before_a_damaged_record_are_delivered(loop: asyncio.AbstractEventL
         await one.peer.send_raw(bytes(bad))
         assert isinstance(await one.protocol.ended(), ssl.SSLError)
         assert one.protocol.data == pattern(40_000)
-        with pytest.raises(ssl.SSLError, match="(?i)alert"):
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
             await one.peer.read()
         await finish(one)
 
     run(loop, main())
 
 
-@pytest.mark.parametrize(
-    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x17\x03\x03\xff\xff" + b"x" * 50]
-)
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n", b"\x17\x03\x03\xff\xff" + b"x" * 50])
 def test_what_is_no_record_ends_the_connection(
     both: asyncio.AbstractEventLoop, garbage: bytes
 ) -> None:

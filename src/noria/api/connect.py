@@ -67,9 +67,8 @@ class ConnectMixin(TLSMixin):
             flags: flags of the name resolution.
             sock: a connected stream socket to take over, instead of host and port.
             local_addr: (host, port) to bind to first.
-            server_hostname: the name that the server's certificate is checked against, instead of
-                `host`; "" checks none.
-            ssl_handshake_timeout: seconds that the TLS handshake may take; None for 60.
+            server_hostname: the name in the server's certificate, if not `host`; "" for any.
+            ssl_handshake_timeout: seconds for the TLS handshake; None for 60.
             ssl_shutdown_timeout: seconds that closing waits for the peer; None for 30.
             happy_eyeballs_delay: seconds after which the next address is tried in parallel
                 (RFC 8305); None tries one after the other.
@@ -84,9 +83,8 @@ class ConnectMixin(TLSMixin):
             OSError: no address could be connected to.
             ssl.SSLError, ConnectionError: the TLS handshake failed.
         """
-        tls = settings_of_client(
-            ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout, host
-        )
+        limits = (ssl_handshake_timeout, ssl_shutdown_timeout)
+        tls = settings_of_client(ssl, server_hostname, *limits, host)
         if sock is not None:
             self._check_tls_socket(sock)
         descriptor = None

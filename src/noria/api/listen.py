@@ -103,7 +103,8 @@ class ListenMixin(SocketsMixin):
                 if wanted
             ]
             sockets = await self._bind_all(host, port, family, flags, options)
-        return await self._serve(sockets, protocol_factory, backlog, start_serving, sock is None, tls)
+        made_here = sock is None
+        return await self._serve(sockets, protocol_factory, backlog, start_serving, made_here, tls)
 
     async def create_unix_server(
         self,

@@ -113,20 +113,21 @@ class TLSMixin(SocketsMixin):
         settings = TLSSettings(
             sslcontext, server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
         )
-        upgraded = settings.wrap(self, protocol, waiter, call_connection_made=False)
+        upgraded: Any = settings.wrap(self, protocol, waiter, call_connection_made=False)
         # Nothing may reach the new protocol before its connection_made.
         lower.pause_reading()
         lower.set_protocol(upgraded)
-        made = self.call_soon(upgraded.connection_made, lower)
+        begun = self.call_soon(upgraded.connection_made, lower)
         resumed = self.call_soon(lower.resume_reading)
         try:
             await waiter
         except BaseException:
-            made.cancel()
+            begun.cancel()
             resumed.cancel()
             lower.close()
             raise
-        return upgraded
+        made: asyncio.Transport = upgraded
+        return made
 
 
 def settings_of_client(

@@ -24,6 +24,7 @@ cdef class Block:
 
     cpdef object view(self):
         """Give a writable view, which must be let go of before `take`."""
+        assert self._memory != NULL
         return PyMemoryView_FromMemory(PyBytes_AS_STRING(<object>self._memory), self._size,
                                        PyBUF_WRITE)
 

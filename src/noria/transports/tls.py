@@ -17,7 +17,7 @@ from __future__ import annotations
 import ssl
 from asyncio import protocols
 from asyncio.log import logger
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from noria.limits import (
     TLS_BIO_BYTES_KEPT,
@@ -82,7 +82,7 @@ class TLSTransport(TLSSending):
                 elif self._state == _HANDSHAKE:
                     if self._feed():
                         self._shake()
-                elif self._state == _FLUSHING or self._state == _ENDING:
+                elif self._state in (_FLUSHING, _ENDING):
                     self._discard()
                 else:
                     self._drop_input()
@@ -233,7 +233,7 @@ class TLSTransport(TLSSending):
     def _fill(self, view: memoryview, size: int) -> int:
         """Decrypt record after record into memory, as long as they fit: bytes written."""
         engine = self._engine
-        filled = 0
+        filled: int = 0
         while True:
             self._ready = False
             count = 0

@@ -1,10 +1,10 @@
 # cython: boundscheck=False, wraparound=False
 """TLSSending: the writing half of a TLS transport.
 
-What is written is encrypted at once and handed to the transport below, in records as
-large as they may be. While that one has its protocol paused, and before the handshake is done, it waits
-in a WriteFlow, not encrypted. So there is never more than a batch of encrypted bytes beyond the
-lower transport's own mark.
+What is written is encrypted at once and handed to the transport below, in records as large as they
+may be. While that one has its protocol paused, and before the handshake is done, it waits in a
+WriteFlow, not encrypted. So there is never more than a batch of encrypted bytes beyond the lower
+transport's own mark.
 
 The water marks count both, what waits here and what waits below. They are looked at when something
 waits here; to know that the rest has gone, the lower transport's mark must not lie above the low

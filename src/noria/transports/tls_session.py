@@ -42,7 +42,7 @@ _OVER = 5
 _BufferedProtocol = asyncio.BufferedProtocol
 _SSLError = ssl.SSLError
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)
-_NATIVE = _ssl._SSLSocket
+_NATIVE = getattr(_ssl, "_SSLSocket", None)
 _METHODS = ("read", "write", "pending", "unwrap")
 
 
@@ -75,7 +75,6 @@ class TLSSession(Inner):
         "_flow",
         "_grown",
         "_header",
-        "_hostname",
         "_incoming",
         "_inner",
         "_input",
@@ -362,8 +361,8 @@ class TLSSession(Inner):
         elif not lower.is_closing() and lower.can_write_eof():
             try:
                 lower.write_eof()
-            except OSError as exc:
-                self._force_close(exc)
+            except OSError:
+                pass  # the peer is gone, as reading will tell
 
     def _finish(self) -> None:
         """Close the transport below; the timer goes on, in case that cannot send everything."""
