@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import trustme
 
-from tests.loops import PATIENCE_SECONDS, Recorder, socket_pair, tcp_pair
+from tests.loops import PATIENCE_SECONDS, Recorder, socket_pair, tcp_pair, until
 
 if TYPE_CHECKING:
     import socket
@@ -248,5 +248,14 @@ async def finish(*ones: Secure) -> None:
         if not one.transport.is_closing():
             one.transport.abort()
         one.peer.sock.close()
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+async def stop(server: Any) -> None:
+    """Close a server and wait for its connections, which Python 3.11 does not."""
+    server.close()
+    await server.wait_closed()
+    await until(lambda: not getattr(server, "_active_count", 0), "the end of all connections")
     for _ in range(200):
         await asyncio.sleep(0)

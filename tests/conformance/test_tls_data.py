@@ -11,7 +11,7 @@ import pytest
 
 from tests.conformance.test_stream_buffered import Buffered
 from tests.loops import Recorder, Reports, pattern, run, turns, until
-from tests.tls import Secure, finish, secure
+from tests.tls import Secure, finish, secure, stop
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 each_version = pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
@@ -430,8 +430,7 @@ def test_two_of_noria_speak_to_each_other(loop: asyncio.AbstractEventLoop) -> No
         server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=server_context())
         port = server.sockets[0].getsockname()[1]
         await asyncio.gather(*(one_client(port, number) for number in range(10)))
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     run(loop, main())
 

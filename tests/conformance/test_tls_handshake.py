@@ -16,7 +16,7 @@ import pytest
 import noria
 from tests.conformance.test_tls_data import each_version
 from tests.loops import Recorder, Reports, pattern, run, tcp_pair, turns, until
-from tests.tls import NAME, Peer, authority, client_context, finish, secure, server_context
+from tests.tls import NAME, Peer, authority, client_context, finish, secure, server_context, stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,8 +124,7 @@ def test_no_name_is_checked_if_none_is_given(both: asyncio.AbstractEventLoop) ->
         )
         transport.abort()
         await protocol.ended()
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     run(both, main())
 
@@ -149,8 +148,7 @@ def test_over_unix_sockets(both: asyncio.AbstractEventLoop, tmp_path: Path) -> N
         transport.close()
         assert await protocol.ended() is None
         await made[0].ended()
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     run(both, main())
 
@@ -186,8 +184,7 @@ def test_a_blocking_client_in_a_thread(both: asyncio.AbstractEventLoop) -> None:
         for thread in threads:
             thread.start()
         await until(lambda: not any(thread.is_alive() for thread in threads))
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     run(both, main())
     assert found == [pattern(1_000_000)] * 4
@@ -237,8 +234,7 @@ def test_a_certificate_nobody_vouches_for(both: asyncio.AbstractEventLoop) -> No
                 await both.create_connection(
                     Recorder, "127.0.0.1", port, ssl=context, server_hostname=NAME
                 )
-            server.close()
-            await server.wait_closed()
+            await stop(server)
         assert not [protocol for protocol in made if "made" in protocol.told and protocol.data]
 
     run(both, main())
@@ -327,8 +323,7 @@ def test_a_plain_request_to_a_tls_server(both: asyncio.AbstractEventLoop) -> Non
         except ConnectionResetError:
             pass
         writer.close()
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     run(both, main())
 
@@ -415,8 +410,7 @@ def test_a_failed_handshake_ends_one_connection_of_a_server(
         transport.abort()
         await protocol.ended()
         await until(lambda: any("lost" in one.told for one in made))
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     run(both, main())
 
@@ -429,8 +423,7 @@ def test_a_server_reports_failed_handshakes_in_debug_mode(
         with socket.create_connection(server.sockets[0].getsockname()) as bad:
             bad.sendall(b"no TLS at all\r\n" * 10)
             await until(lambda: reports)
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     both.set_debug(True)
     run(both, main())
@@ -548,6 +541,6 @@ def test_closing_a_server_s_clients(loop: asyncio.AbstractEventLoop) -> None:
         for _, protocol in clients:
             assert await protocol.ended() is None
             assert protocol.told == ["made", "eof", "lost"]
-        await server.wait_closed()
+        await stop(server)
 
     run(loop, main())

@@ -12,7 +12,7 @@ import pytest
 from tests.conformance.test_stream_buffered import Buffered
 from tests.conformance.test_tls_data import Sized, each_side
 from tests.loops import Recorder, Reports, Wire, end, pattern, run, turns, until, wire
-from tests.tls import NAME, Peer, client_context, finish, secure, server_context
+from tests.tls import NAME, Peer, client_context, finish, secure, server_context, stop
 
 
 class Upgraded:
@@ -216,8 +216,7 @@ def test_streams_upgrade_too(both: asyncio.AbstractEventLoop) -> None:
         assert await reader.readline() == b"you said hello\n"
         writer.close()
         await writer.wait_closed()
-        server.close()
-        await server.wait_closed()
+        await stop(server)
 
     run(both, main())
 

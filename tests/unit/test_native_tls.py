@@ -96,5 +96,3 @@ def test_shrinking_gives_memory_back() -> None:
         compiled[0].shrink(bio)
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 300 * 300 // 4  # 90 MB would have been kept
-
-

@@ -85,7 +85,7 @@ class Handle(TimerEntry):
         if exc is not None:
             self._failed(exc)
         # A traceback made beneath keeps this frame, and with it what the frame knows.
-        self = None  # type: ignore[assignment]
+        self = None  # type: ignore[assignment] # noqa: PLW0642
 
     def _failed(self, exc: BaseException) -> None:
         if isinstance(exc, (SystemExit, KeyboardInterrupt)):
