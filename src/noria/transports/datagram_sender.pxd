@@ -44,7 +44,7 @@ cdef class DatagramSender(FlowConnection):
     cdef Py_ssize_t _send_whole(self, bytes data, Py_ssize_t start, Py_ssize_t size,
                                 Py_ssize_t segment_bytes, object addr) except -1
     cdef object _target_of(self, object addr)
-    @cython.locals(flow=WriteFlow, waiting=list)
+    @cython.locals(flow=WriteFlow, waiting=list, chunk=bytes)
     cdef object _put(self, object data, object target)
     @cython.locals(result=cython.longlong)
     cdef object _send_by_name(self, object data, object target)

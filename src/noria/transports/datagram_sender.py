@@ -227,9 +227,10 @@ class DatagramSender(FlowConnection):
         """Let a datagram wait behind others."""
         flow = self._make_flow()
         waiting = self._waiting
-        waiting.append(data if type(data) is bytes else bytes(data))
+        chunk = data if type(data) is bytes else bytes(data)
+        waiting.append(chunk)
         waiting.append(target)
-        flow.size += len(data) + _HEADER
+        flow.size += len(chunk) + _HEADER
         if self._blocked:
             self._maybe_pause_protocol(flow)
         elif not self._sending and (len(waiting) >= _QUEUE_MAX or flow.size >= _BYTES_MAX):
