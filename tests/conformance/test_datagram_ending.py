@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import os
 import sys
 import warnings
 from typing import Any
@@ -386,6 +387,41 @@ def test_l4_an_interrupt_in_error_received(loop: Loop) -> None:
         await end(client)
 
     run(loop, rest())
+
+
+@pytest.mark.posix
+def test_e10_a_fork_in_the_middle_of_a_batch_sends_nothing_twice(loop: Loop) -> None:
+    """What was collected until then is the parent's to send."""
+
+    class Forking(Echo):
+        child = -1
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            super().datagram_received(data, addr)
+            if data == b"2":
+                self.child = os.fork()
+                if self.child == 0:
+                    raise SystemExit
+
+    server = loop.run_until_complete(endpoint(Forking()))
+    with plain(connect=name_of(server)) as peer:
+        for data in numbers(6):
+            peer.send(data)
+        try:
+            run(loop, until_answered(server, 6))
+        except BaseException:
+            if server.child == 0:
+                os._exit(0)
+            raise
+        assert os.waitpid(server.child, 0)[1] == 0
+        run(loop, turns(1))
+        assert drain(peer) == numbers(6)
+    run(loop, end(server))
+
+
+async def until_answered(server: Listener, count: int) -> None:
+    """Wait until the protocol has been given so many datagrams."""
+    await until(lambda: len(server.got) == count)
 
 
 def test_an_endpoint_survives_the_loop_between_two_runs(both: Loop) -> None:
