@@ -300,16 +300,6 @@ def test_contradictory_arguments(both: asyncio.AbstractEventLoop) -> None:
     run(both, main())
 
 
-def test_tls_is_said_to_be_missing(loop: asyncio.AbstractEventLoop) -> None:
-    async def main() -> None:
-        with pytest.raises(NotImplementedError, match="TLS"):
-            await loop.create_connection(Recorder, LOOPBACK, 1, ssl=True)
-        with pytest.raises(NotImplementedError, match="TLS"):
-            await loop.create_server(Recorder, LOOPBACK, 0, ssl=object())  # type: ignore[call-overload] # wrong on purpose
-
-    run(loop, main())
-
-
 @pytest.mark.parametrize("happy", [None, 0.001])
 @pytest.mark.parametrize("pauses", [0, 1, 2, 3, 4, 6])
 def test_d3_cancelled_in_the_middle_nothing_stays_open(

@@ -7,7 +7,6 @@ import functools
 import gc
 import socket
 import ssl
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -177,13 +176,8 @@ def test_a_blocking_client_in_a_thread(both: asyncio.AbstractEventLoop) -> None:
 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context())
-        threads = [
-            threading.Thread(target=client, args=(server.sockets[0].getsockname()[1],))
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        await until(lambda: not any(thread.is_alive() for thread in threads))
+        port = server.sockets[0].getsockname()[1]
+        await asyncio.gather(*(asyncio.to_thread(client, port) for _ in range(4)))
         await stop(server)
 
     run(both, main())

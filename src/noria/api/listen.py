@@ -62,12 +62,11 @@ class ListenMixin(SocketsMixin):
             flags: flags of the name resolution.
             sock: a bound stream socket to listen on, instead of host and port.
             backlog: length of the kernel's queue of new connections (listen(2)).
-            ssl: an SSLContext with the server's certificate; None for no TLS.
+            ssl: an SSLContext with the server's certificate.
             reuse_address: SO_REUSEADDR; None means True on Unix.
             reuse_port: SO_REUSEPORT; several processes share the port.
             keep_alive: SO_KEEPALIVE.
-            ssl_handshake_timeout: seconds that a TLS handshake may take; None for 60.
-            ssl_shutdown_timeout: seconds that closing waits for the peer; None for 30.
+            ssl_handshake_timeout, ssl_shutdown_timeout: seconds; None for 60 and 30.
             start_serving: begin to accept at once.
 
         Returns:
