@@ -165,9 +165,7 @@ def _pending(exceptions: files.Exceptions) -> list[str]:
 
 
 def _downstream(found: list[dict[str, Any]], exceptions: files.Exceptions) -> list[str]:
-    """The suites of other projects."""
-    if not found:
-        return []
+    """The suites of other projects; their exceptions also where none has been run."""
     rows = []
     for data in found:
         theirs, ours = data["runs"]
@@ -210,7 +208,7 @@ def _downstream(found: list[dict[str, Any]], exceptions: files.Exceptions) -> li
         "From each project's source distribution, pinned in `scripts/conformance/suites/`. A test",
         "may fail on noria if it fails on asyncio's own loop on the same machine.",
         "",
-        *_table(columns, rows),
+        *(_table(columns, rows) if rows else ["Not run for this page."]),
         "",
     ]
     if listed:
