@@ -208,10 +208,11 @@ class TLSTransport(TLSSending):
             if self._input is not None:
                 hint += len(self._input) - self._at
             buffer = calls.call_method_in_context(self._context, self._protocol, "get_buffer", hint)
-            view = memoryview(buffer)
-            if view.itemsize != 1 or view.ndim != 1:
-                view = view.cast("B")
-            size = len(view)
+            kind = type(buffer)
+            if kind is bytearray:
+                size = len(buffer)
+            else:
+                size = buffer.nbytes if kind is memoryview else memoryview(buffer).nbytes
             if not size:
                 raise RuntimeError("get_buffer() returned an empty buffer")
         except (SystemExit, KeyboardInterrupt):
@@ -219,8 +220,7 @@ class TLSTransport(TLSSending):
         except BaseException as exc:
             self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
             return
-        filled = self._fill(view, size)
-        view.release()  # a bytearray may be resized now
+        filled = self._fill(buffer, size)
         if not filled:
             return
         try:
@@ -230,21 +230,25 @@ class TLSTransport(TLSSending):
         except BaseException as exc:
             self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
 
-    def _fill(self, view: memoryview, size: int) -> int:
+    def _fill(self, memory: Any, size: int) -> int:
         """Decrypt record after record into memory, as long as they fit: bytes written."""
         engine = self._engine
+        view: Any = None
         filled: int = 0
         while True:
             self._ready = False
             count = 0
             try:
-                count = engine.read(
-                    min(size - filled, _PLAIN_MAX), view[filled:] if filled else view
-                )
+                if filled:
+                    if view is None:
+                        view = memoryview(memory).cast("B")
+                    count = engine.read(min(size - filled, _PLAIN_MAX), view[filled:])
+                else:
+                    count = engine.read(min(size, _PLAIN_MAX), memory)
             except _WantRead:
                 pass  # half a record, or one for the engine itself
             except OSError as exc:
-                self._verdict = exc
+                self._verdict = exc.with_traceback(None)  # its frames would keep the view
                 return filled
             else:
                 if count == 0:
