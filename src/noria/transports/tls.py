@@ -17,7 +17,7 @@ from __future__ import annotations
 import ssl
 from asyncio import protocols
 from asyncio.log import logger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noria.limits import (
     TLS_BIO_BYTES_KEPT,
