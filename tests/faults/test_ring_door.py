@@ -164,13 +164,13 @@ def bounded(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) ->
 
 
 @pytest.mark.parametrize("size", [40, RING_BUFFER_BYTES, 9000])
-def test_two_buffers_for_two_hundred_connections(door: Door, size: int) -> None:
+def test_two_buffers_for_a_thousand_connections(door: Door, size: int) -> None:
     loop = door(buffers=2)
 
     async def main() -> None:
-        wires = await many(200)
+        wires = await many(1000)
         await turns(2)
-        await talk(wires, 5, size)
+        await talk(wires, 2, size)
         await end(*wires)
 
     bounded(loop, main())
@@ -184,9 +184,9 @@ def test_e11_small_queues_lose_nothing(door: Door, sizes: tuple[int, int], size:
     loop = door(*sizes)
 
     async def main() -> None:
-        wires = await many(200)
+        wires = await many(1000)
         await turns(2)
-        await talk(wires, 5, size)
+        await talk(wires, 2, size)
         for one in wires:
             one.transport.pause_reading()
         await turns(2)

@@ -45,7 +45,7 @@ static struct sockaddr_storage noria_names[NORIA_RECEIVE_MAX];
 static socklen_t noria_name_lengths[NORIA_RECEIVE_MAX];
 static int noria_segments[NORIA_RECEIVE_MAX]; /* bytes of each of the datagrams in one piece */
 
-static int noria_failure(void) {
+static inline int noria_failure(void) {
     return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
@@ -61,7 +61,7 @@ static struct iovec noria_in_vectors[NORIA_RECEIVE_MAX];
 static int noria_prepared = -1;
 
 /* The headers stay as they are from call to call; what the kernel writes into is put back. */
-static void noria_prepare(size_t size, int coalescing) {
+static inline void noria_prepare(size_t size, int coalescing) {
     int index;
     noria_stride = size + NORIA_SKEW;
     for (index = 0; index < NORIA_RECEIVE_MAX && (index + 1) * noria_stride <= NORIA_POOL;
@@ -78,7 +78,7 @@ static void noria_prepare(size_t size, int coalescing) {
     }
 }
 
-static int noria_receive_batch(int fd, int count, size_t size, int coalescing) {
+static inline int noria_receive_batch(int fd, int count, size_t size, int coalescing) {
     int result, index;
     if (noria_prepared != (int)size + coalescing) {
         noria_prepare(size, coalescing);
@@ -110,7 +110,7 @@ static int noria_receive_batch(int fd, int count, size_t size, int coalescing) {
 static struct mmsghdr noria_out[NORIA_SEND_MAX];
 static struct iovec noria_out_vectors[NORIA_SEND_MAX];
 
-static int noria_send_batch(int fd, int count) {
+static inline int noria_send_batch(int fd, int count) {
     int result;
     do {
         result = sendmmsg(fd, noria_out, count, NORIA_FLAGS);
@@ -120,7 +120,7 @@ static int noria_send_batch(int fd, int count) {
 #else
 #define NORIA_BATCHES 0
 
-static int noria_receive_batch(int fd, int count, size_t size, int coalescing) {
+static inline int noria_receive_batch(int fd, int count, size_t size, int coalescing) {
     ssize_t result;
     noria_stride = 0;
     noria_name_lengths[0] = sizeof noria_names[0];
@@ -134,10 +134,10 @@ static int noria_receive_batch(int fd, int count, size_t size, int coalescing) {
     return 1;
 }
 
-static int noria_send_batch(int fd, int count) { return -EOPNOTSUPP; }
+static inline int noria_send_batch(int fd, int count) { return -EOPNOTSUPP; }
 #endif
 
-static void noria_put(int index, char *memory, size_t size, char *name, socklen_t length) {
+static inline void noria_put(int index, char *memory, size_t size, char *name, socklen_t length) {
 #if NORIA_BATCHES
     struct msghdr *header = &noria_out[index].msg_hdr;
     noria_out_vectors[index].iov_base = memory;
@@ -149,7 +149,7 @@ static void noria_put(int index, char *memory, size_t size, char *name, socklen_
 #endif
 }
 
-static ssize_t noria_send_one(int fd, const char *memory, size_t size, const char *name,
+static inline ssize_t noria_send_one(int fd, const char *memory, size_t size, const char *name,
                               socklen_t length) {
     ssize_t result;
     do {
@@ -158,7 +158,7 @@ static ssize_t noria_send_one(int fd, const char *memory, size_t size, const cha
     return result < 0 ? noria_failure() : result;
 }
 
-static ssize_t noria_send_segments(int fd, char *memory, size_t size, unsigned segment,
+static inline ssize_t noria_send_segments(int fd, char *memory, size_t size, unsigned segment,
                                    char *name, socklen_t length) {
 #ifdef NORIA_UDP_SEGMENT
     union { char bytes[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = {{0}};
@@ -187,7 +187,7 @@ static ssize_t noria_send_segments(int fd, char *memory, size_t size, unsigned s
 #endif
 }
 
-static int noria_can_segment(int fd) {
+static inline int noria_can_segment(int fd) {
 #ifdef NORIA_UDP_SEGMENT
     int value;
     socklen_t length = sizeof value;
@@ -197,7 +197,7 @@ static int noria_can_segment(int fd) {
 #endif
 }
 
-static int noria_coalesce(int fd, int enabled) {
+static inline int noria_coalesce(int fd, int enabled) {
 #ifdef NORIA_UDP_GRO
     int result = setsockopt(fd, NORIA_UDP, NORIA_UDP_GRO, &enabled, sizeof enabled);
     return result < 0 ? -errno : 0;
@@ -206,7 +206,7 @@ static int noria_coalesce(int fd, int enabled) {
 #endif
 }
 
-static uint64_t noria_hash(const char *memory, size_t size) {
+static inline uint64_t noria_hash(const char *memory, size_t size) {
     uint64_t hash = size, word;
     while (size >= sizeof word) {
         memcpy(&word, memory, sizeof word);
