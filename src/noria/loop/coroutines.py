@@ -196,6 +196,8 @@ class SocketCoroutine:
         op = self._op
         if op is not None:
             self._op = None
+            if not self._loop._closed:
+                op.future.cancel()  # nobody waits for it any more, and nobody is to be told
             self._loop._engine.cancel(op)
 
 

@@ -33,7 +33,7 @@ cdef class TLSTransport(TLSSending):
     @cython.locals(hint=Py_ssize_t, size=Py_ssize_t, filled=Py_ssize_t)
     cdef object _receive_into_protocol(self)
     @cython.locals(filled=Py_ssize_t, count=Py_ssize_t)
-    cdef Py_ssize_t _fill(self, object view, Py_ssize_t size) except -1
+    cdef Py_ssize_t _fill(self, object memory, Py_ssize_t size) except -1
     @cython.locals(more=Py_ssize_t)
     cdef object _look_for_more(self)
     @cython.locals(inner=Inner)
