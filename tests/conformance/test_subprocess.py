@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,8 +108,8 @@ def test_signals_reach_the_child(both: Loop, how: str) -> None:
 
 def test_a_signal_in_the_moment_of_the_end_is_dropped(both: Loop) -> None:
     """The child is a zombie, and nobody has been told yet."""
-    if sys.version_info < (3, 12) and not isinstance(both, noria.Loop):
-        pytest.skip("asyncio's watcher in a thread may lose the code to the kill's own look")
+    if not isinstance(both, noria.Loop):
+        pytest.skip("asyncio's watcher may lose the code to the look that kill takes at the child")
 
     async def main() -> None:
         transport, protocol = await execute("/bin/sh", "-c", "exit 4")
