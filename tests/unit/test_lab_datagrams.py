@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import struct
 import sys
 import threading
 from array import array
@@ -200,4 +201,133 @@ def test_wrong_arguments() -> None:
             client.echo(0.1, size=size)
     with pytest.raises(ValueError, match="plain streams"):
         client.churn(0.1)
+    client.close()
+
+
+def train(count: int, size: int) -> list[bytes]:
+    """What a server has to send."""
+    whole = bytes((place * 2654435761 & 0xFFFFFFFF) >> 24 for place in range(count * size))
+    return [whole[at : at + size] for at in range(0, len(whole), size)]
+
+
+class TrainServer:
+    """Answers as scenarios/trains.py does, but for what it is told to do wrong with one train."""
+
+    def __init__(self, spoil: Callable[[list[bytes]], list[bytes]], spoilt: int = 1) -> None:
+        self.spoil = spoil
+        self.spoilt = spoilt
+        self.tails: list[int] = []
+
+    def __call__(self, data: bytes, _: int) -> list[bytes]:
+        number, count, size = struct.unpack("=QII", data)
+        self.tails.append(number)
+        wagons = train(count, size)
+        if len(self.tails) - 1 == self.spoilt:
+            wagons = self.spoil(wagons)
+        return [*wagons, data]
+
+
+def test_trains_to_the_server_are_cut_and_counted() -> None:
+    seen: list[bytes] = []
+
+    def count_them(data: bytes, _: int) -> list[bytes]:
+        seen.append(data)
+        if len(data) != 16:
+            return []
+        tails = [place for place, one in enumerate(seen) if len(one) == 16]
+        before = tails[-2] if len(tails) > 1 else -1
+        told = tails[-1] - before - 1
+        if len(tails) == 2:
+            told -= 2  # as if two had been lost
+        return [data + struct.pack("=Q", told)]
+
+    with python_server(count_them) as targets:
+        client = _client.Client(targets, 1, datagrams=True, train=7, size_max=1200)
+        opened = client.connect(1, size=64)
+        assert (opened["connections"], opened["requests"], opened["failures"]) == (1, 7, {})
+        done = client.echo(5.0, size=1200, requests_max=3)
+        assert (done["requests"], done["lost"], done["failures"]) == (21, 2, {})
+        assert done["samples_seen"] == 3
+        client.close()
+    wagons = [one for one in seen if len(one) != 16]
+    assert wagons == train(7, 64) + 4 * train(7, 1200)
+    numbers = [struct.unpack("=QII", one) for one in seen if len(one) == 16]
+    assert numbers == [(0, 7, 64), (1, 7, 1200), (1, 7, 1200), (2, 7, 1200), (3, 7, 1200)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "lost", "duplicates"),
+    [
+        (lambda wagons: wagons, 0, 0),
+        (lambda wagons: wagons[:2] + wagons[4:], 2, 0),
+        (lambda wagons: wagons[1:], 1, 0),
+        (lambda wagons: wagons[:-1], 1, 0),
+        (lambda _: [], 5, 0),
+        (lambda wagons: [*wagons[:3], *wagons], 0, 1),
+        (lambda wagons: [*wagons, *wagons], 0, 1),
+    ],
+    ids=["whole", "gap", "first", "last", "none", "restart", "twice"],
+)
+def test_trains_from_the_server_are_had_again_until_whole(
+    spoil: Any, lost: int, duplicates: int
+) -> None:
+    server = TrainServer(spoil)
+    with python_server(server) as targets:
+        client = _client.Client(targets, 1, datagrams=True, train=5, train_back=True)
+        assert client.connect(1, size=100)["requests"] == 5
+        done = client.echo(5.0, size=1000, requests_max=3)
+        assert (done["requests"], done["failures"]) == (15, {})
+        assert (done["lost"], done["duplicates"]) == (lost, duplicates)
+        client.close()
+    assert server.tails == ([0, 1, 1, 2, 3] if lost else [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda wagons: [wagons[0], bytes(len(wagons[1])), *wagons[2:]],
+        lambda wagons: [b"".join(wagons)],
+        lambda wagons: [*wagons[:-1], wagons[-1][:-1]],
+    ],
+    ids=["bytes", "uncut", "short"],
+)
+def test_a_wrong_train_is_a_failure(spoil: Any) -> None:
+    with python_server(TrainServer(spoil)) as targets:
+        client = _client.Client(targets, 1, datagrams=True, train=5, train_back=True)
+        client.connect(1, size=100)
+        done = client.echo(5.0, size=1000, requests_max=3)
+        assert done["failures"] == {_client.FAILURE_MISMATCH: 1}
+        client.close()
+
+
+def test_a_train_that_nobody_answers_is_sent_again() -> None:
+    server = TrainServer(lambda wagons: wagons)
+
+    def deaf_once(data: bytes, count: int) -> list[bytes]:
+        return [] if count == 1 else server(data, count)
+
+    with python_server(deaf_once) as targets:
+        client = _client.Client(
+            targets, 1, datagrams=True, train=5, train_back=True, resend_s=0.05
+        )
+        client.connect(1, size=100)
+        done = client.echo(5.0, size=100, requests_max=2)
+        assert (done["requests"], done["lost"], done["failures"]) == (10, 1, {})
+        client.close()
+
+
+def test_trains_have_bounds() -> None:
+    targets = [("127.0.0.1", 9)]
+    for wrong in (
+        {"train": 5},
+        {"train": 64, "datagrams": True},
+        {"train": 5, "datagrams": True, "depth_max": 2},
+        {"train_back": True, "datagrams": True},
+    ):
+        with pytest.raises(ValueError, match="train"):
+            _client.Client(targets, 1, **wrong)
+    client = _client.Client(targets, 1, datagrams=True, train=10)
+    for size in (31, 6501):
+        with pytest.raises(ValueError, match="size is"):
+            client.connect(1, size=size)
     client.close()

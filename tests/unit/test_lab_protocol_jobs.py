@@ -17,7 +17,7 @@ pytest.importorskip("noria.lab._client", reason="not built")
 
 from noria.lab import adapters, openssl
 from noria.lab.errors import LabError, UnableError
-from noria.lab.jobs import http, idle_tls, spawn, tls, udp, unix
+from noria.lab.jobs import http, idle_tls, spawn, tls, trains, udp, unix
 from noria.lab.measure import choose_cores
 from noria.lab.processes import ServerProcess
 from noria.lab.scenarios import SCENARIOS
@@ -105,6 +105,59 @@ def test_udp() -> None:
     assert [row["size"] for row in document["rows"]] == [64, 1024]
     assert "c-uring left out: c-uring is a bare server of echo" in document["notes"][0]
     assert {one["lost"] for row in document["rows"] for one in row["contenders"]} == {0}
+
+
+def test_trains_go_in_and_out() -> None:
+    options = trains.TrainOptions(
+        train=5,
+        sizes=(1200,),
+        connections=(3,),
+        contenders=("noria+offload",),
+        against=("noria", "asyncio", "asyncio+offload", "c-mmsg"),
+        **SMALL,
+    )
+    if not trains.kernel_cuts():
+        pytest.skip("this kernel does not cut datagrams")
+    document = trains.run(options, SILENCE).as_json()
+    check(document, ["noria+offload", "noria+offload (itself)", "noria", "asyncio"])
+    assert [(row["direction"], row["train"]) for row in document["rows"]] == [("in", 5), ("out", 5)]
+    for row in document["rows"]:
+        assert all(one["requests"] % 5 == 0 for one in row["contenders"])
+    words = "asyncio+offload left out: its loop or this kernel has no offload of datagrams"
+    assert document["notes"].count(words) == 1
+    (figures, *_) = tables(document)
+    assert figures.rows[0][0] == "in, 5 x 1200 B, 3 clients"
+
+
+@needs_tls
+def test_buffered_protocols_over_tls() -> None:
+    options = tls.TlsOptions(
+        connections=(3,),
+        contenders=("noria+buffered", "noria+lent"),
+        against=("noria", "noria+wrong", "c-openssl+buffered"),
+        **SMALL,
+    )
+    document = tls.run(options, SILENCE).as_json()
+    twins = [f"noria+{word} (itself)" for word in ("buffered", "lent")]
+    check(document, ["noria+buffered", "noria+lent", *twins, "noria"])
+    assert [row["size"] for row in document["rows"]] == [1024, 102_400]
+    assert "noria+wrong left out: noria+wrong: there is no variant" in document["notes"][0]
+    assert "c-openssl+buffered left out" in document["notes"][1]
+
+
+def test_a_variant_is_one_of_the_scenario() -> None:
+    assert adapters.split("noria:epoll+buffered") == ("noria", "epoll")
+    assert adapters.variant("own=some_loops:make+lent") == "lent"
+    assert adapters.missing("noria+buffered", "echo") is None
+    for word, scenario in (
+        ("noria+buffered", "streams"),
+        ("noria+buffered", "spawn"),
+        ("noria+buffered", ""),
+        ("c-epoll+buffered", "echo"),
+    ):
+        assert "there is no variant 'buffered'" in str(adapters.missing(word, scenario))
+    with pytest.raises(LabError, match="there is no variant 'offload'"):
+        ServerProcess("asyncio+offload", "echo", CORES.server)
 
 
 def test_unix() -> None:

@@ -27,6 +27,9 @@ from noria.lab.settings import (
     TLS_IDLE_CLIENTS,
     TLS_IDLE_SIZES_BYTES,
     TLS_SIZES_BYTES,
+    TRAIN_CONNECTIONS,
+    TRAIN_DATAGRAMS,
+    TRAIN_SIZES_BYTES,
     UDP_SIZES_BYTES,
     UNIX_SIZES_BYTES,
 )
@@ -46,6 +49,7 @@ JOBS = {
     "rows": "noria.lab.jobs.rows",
     "spawn": "noria.lab.jobs.spawn",
     "tls": "noria.lab.jobs.tls",
+    "trains": "noria.lab.jobs.trains",
     "udp": "noria.lab.jobs.udp",
     "unix": "noria.lab.jobs.unix",
 }
@@ -102,6 +106,7 @@ def register(subparsers: Subparsers) -> None:
         _add_rows(jobs, scenario, what)
     _add_unix(jobs)
     _add_udp(jobs)
+    _add_trains(jobs)
     _add_tls(jobs)
     _add_http(jobs)
     _add_churn(jobs)
@@ -126,7 +131,8 @@ def _job(
         metavar="A,B",
         help="who is measured: noria, noria:<engine>, asyncio, uvloop, any other loop as "
         "name=module:factory, or a bare server in C: c-epoll, c-uring, c-mmsg (udp), c-openssl "
-        "(tls), c-spawn (spawn) (default: noria)",
+        "(tls), c-spawn (spawn); behind a plus a variant of the server: +buffered or "
+        f"+lent (a BufferedProtocol: echo, unix, tls, churn), +offload (trains) (default: {contenders})",
     )
     parser.add_argument(
         "--against",
@@ -233,6 +239,22 @@ def _add_udp(jobs: Subparsers) -> None:
     _add_row_arguments(parser, UDP_SIZES_BYTES, FEW_CONNECTIONS, "clients")
     _add_depth(parser, "datagrams of a client")
     parser.set_defaults(run=_run, job="udp", options="UdpOptions", scenario="udp", unix=False)
+
+
+def _add_trains(jobs: Subparsers) -> None:
+    parser = _job(
+        jobs,
+        "trains",
+        "CPU per datagram of long trains, to the server and from it",
+        contenders="noria+offload",
+        against="noria,uvloop,asyncio",
+    )
+    parser.add_argument(
+        "--train", type=positive, default=TRAIN_DATAGRAMS, help="datagrams of a train"
+    )
+    _add_row_arguments(parser, TRAIN_SIZES_BYTES, TRAIN_CONNECTIONS, "clients")
+    parser.set_defaults(run=_run, job="trains", options="TrainOptions", scenario=None, unix=False)
+    parser.set_defaults(depth=None)  # a client has one train outstanding
 
 
 def _add_tls(jobs: Subparsers) -> None:

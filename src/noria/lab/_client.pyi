@@ -36,6 +36,8 @@ class Client:
         tls: bool = False,
         request: bytes | None = None,
         response: bytes | None = None,
+        train: int = 0,
+        train_back: bool = False,
     ) -> None:
         """Take loopback addresses or Unix paths, used in turn, and room for `connections`.
 
@@ -56,6 +58,11 @@ class Client:
                 not verified.
             request: sent in place of random bytes, whatever `size` says.
             response: what must come back for each request, byte for byte.
+            train: so many datagrams of `size` bytes, 32 at least, are a request, and a short one
+                ends it; each counts among the `requests`. A train that did not arrive whole is
+                sent again, and what it lacked is `lost`. At most 63, and 65,000 bytes.
+            train_back: the server is asked for trains, of which every byte is checked, instead of
+                being sent them, of which it says how many datagrams it was given.
 
         Raises ValueError for a size out of range, an address that is not loopback or options that
         exclude each other; RuntimeError for TLS without `load_tls`.

@@ -310,6 +310,10 @@ static void connection_event(struct lab_client *client, const struct epoll_event
     struct lab_connection *connection = &client->connections[event->data.u64];
     if (connection->state == CLOSED)
         return;
+    if (client->train) {
+        trains_event(client, connection);
+        return;
+    }
     if (client->datagrams) {
         datagrams_event(client, connection);
         return;
@@ -416,6 +420,7 @@ void lab_client_connect(struct lab_client *client, size_t count, size_t parallel
     uint64_t asked_ns = start_ns;
     size_t next = 0, wanted = count;
     sizes_set(client, size);
+    train_prepare(client);
     client->requests_max = 1;
     for (;;) {
         for (int i = 0; i < STARTS_PER_TURN && client->busy < parallel && wanted; i++) {
@@ -452,6 +457,7 @@ void lab_client_echo(struct lab_client *client, const struct lab_echo *echo)
     if (end > client->connection_count)
         end = client->connection_count;
     sizes_set(client, echo->size);
+    train_prepare(client);
     client->depth = echo->depth;
     client->requests_max = echo->requests_max;
     for (;;) {

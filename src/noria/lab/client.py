@@ -1,7 +1,7 @@
 """The load generator's process: JSON commands on stdin, one JSON line for each on stdout.
 
     {"op": "open", "name": "a", "targets": [["127.0.0.1", 8000]], "connections": 50,
-     "transport": "plain" | "datagrams" | "tls" | "http"}
+     "transport": "plain" | "datagrams" | "tls" | "http" | "train-in:32" | "train-out:32"}
     {"op": "connect" | "echo" | "churn" | "idle" | "disconnect" | "close", "name": "a", ...}
 
 Further keys of a command are the arguments of that method of `_client.Client`. The answer is
@@ -61,6 +61,9 @@ def transport_options(name: str, targets: list[Any]) -> dict[str, Any]:
     if name == "tls":
         importlib.import_module("noria.lab.openssl").load()
         return {"tls": True}
+    kind, _, count = name.partition(":")
+    if kind in {"train-in", "train-out"}:
+        return {"datagrams": True, "train": int(count), "train_back": kind == "train-out"}
     if name == "http":
         return {"request": exchange.REQUEST, "response": exchange.learn(targets[0])}
     raise ValueError(f"unknown transport {name!r}")

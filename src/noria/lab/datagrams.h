@@ -11,10 +11,24 @@ static uint64_t *sent_at(struct lab_client *client, size_t index, uint64_t numbe
     return &client->sent_ns[index * client->depth_max + number % client->depth_max];
 }
 
+static void datagrams_send(struct lab_client *client, struct lab_connection *connection);
+
+#include "trains.h"
+
 static void datagram_fill(struct lab_client *client, size_t index, uint64_t number)
 {
     memcpy(client->datagram, request_bytes(client, index, number), client->size);
     memcpy(client->datagram, &number, sizeof(number));
+}
+
+/* Hands the kernel one datagram, or one train. */
+static ssize_t datagram_send(struct lab_client *client, struct lab_connection *connection,
+                             uint64_t number)
+{
+    if (client->train)
+        return train_send(client, connection, number);
+    datagram_fill(client, (size_t)(connection - client->connections), number);
+    return send(connection->fd, client->datagram, client->size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* 1: sent; 0: to be tried later; -1: the socket failed and is closed. */
@@ -22,9 +36,8 @@ static int datagram_put(struct lab_client *client, struct lab_connection *connec
                         uint64_t number)
 {
     ssize_t count;
-    datagram_fill(client, (size_t)(connection - client->connections), number);
     do
-        count = send(connection->fd, client->datagram, client->size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        count = datagram_send(client, connection, number);
     while (count < 0 && errno == EINTR);
     if (count >= 0)
         return 1;
@@ -61,6 +74,8 @@ static void datagrams_open(struct lab_client *client, struct lab_connection *con
         count_failure(client, errno);
         return;
     }
+    if (client->train_back) /* without it each datagram comes by itself, which is as right */
+        setsockopt(connection->fd, SOL_UDP_, UDP_GRO_, &(int){1}, sizeof(int));
     connection->state = READY;
     connection->active = 1;
     connection->unanswered = 1;

@@ -27,8 +27,9 @@ int lab_client_init(struct lab_client *client)
     client->table = aligned_zeroed(table_bytes);
     client->hot = aligned_zeroed(HOT_BYTES);
     client->datagram = aligned_zeroed(client->size_max);
+    client->train_bytes = aligned_zeroed(client->train * client->size_max);
     if (!client->connections || !client->sent_ns || !client->samples || !client->table
-        || !client->hot || !client->datagram)
+        || !client->hot || !client->datagram || !client->train_bytes)
         return -ENOMEM;
     for (size_t i = 0; i + 8 <= table_bytes; i += 8) {
         uint64_t word = random_next(&state);
@@ -53,6 +54,7 @@ void lab_client_clear(struct lab_client *client)
     free(client->request);
     free(client->response);
     free(client->datagram);
+    free(client->train_bytes);
     free(client->targets);
     free(client->connections);
     free(client->sent_ns);
@@ -62,6 +64,7 @@ void lab_client_clear(struct lab_client *client)
     client->request = NULL;
     client->response = NULL;
     client->datagram = NULL;
+    client->train_bytes = NULL;
     client->targets = NULL;
     client->connections = NULL;
     client->connection_count = 0;

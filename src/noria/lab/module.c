@@ -39,8 +39,12 @@ typedef struct {
 static int check_size(const ClientObject *self, Py_ssize_t size)
 {
     Py_ssize_t most = (Py_ssize_t)self->client.size_max;
+    Py_ssize_t train = (Py_ssize_t)self->client.train;
     if (!self->client.datagrams)
         return check_range("size", size, 1, most);
+    if (train)
+        return check_range("size", size, TRAIN_SIZE_BYTES_MIN,
+                           most < TRAIN_BYTES_MAX / train ? most : TRAIN_BYTES_MAX / train);
     return check_range("size", size, DATAGRAM_BYTES_MIN,
                        most < DATAGRAM_BYTES_MAX ? most : DATAGRAM_BYTES_MAX);
 }
@@ -130,13 +134,14 @@ static int client_init(PyObject *object, PyObject *arguments, PyObject *keywords
 {
     static char *names[] = {"targets", "connections", "size_max", "depth_max", "samples_max",
                             "seed", "progress_fd", "datagrams", "resend_s", "tls", "request",
-                            "response", NULL};
+                            "response", "train", "train_back", NULL};
     ClientObject *self = (ClientObject *)object;
     struct lab_client *client = &self->client;
     PyObject *targets;
     Py_ssize_t connections, size_max = 65536, depth_max = 1, samples_max = 1 << 18;
     unsigned long long seed = 1;
-    int progress_fd = -1, datagrams = 0, tls = 0;
+    Py_ssize_t train = 0;
+    int progress_fd = -1, datagrams = 0, tls = 0, train_back = 0;
     double resend_s = 0.2;
     const char *request = NULL, *response = NULL;
     Py_ssize_t request_bytes = 0, response_bytes = 0;
@@ -144,10 +149,11 @@ static int client_init(PyObject *object, PyObject *arguments, PyObject *keywords
         PyErr_SetString(PyExc_RuntimeError, "a client is initialised once");
         return -1;
     }
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "On|$nnnKipdpz#z#", names, &targets,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "On|$nnnKipdpz#z#np", names, &targets,
                                      &connections, &size_max, &depth_max, &samples_max, &seed,
                                      &progress_fd, &datagrams, &resend_s, &tls, &request,
-                                     &request_bytes, &response, &response_bytes))
+                                     &request_bytes, &response, &response_bytes, &train,
+                                     &train_back))
         return -1;
     if (!(resend_s >= RESEND_SECONDS_MIN && resend_s <= SECONDS_MAX)) {
         PyErr_SetString(PyExc_ValueError, "resend_s must be 0.001..86400 seconds");
@@ -158,6 +164,7 @@ static int client_init(PyObject *object, PyObject *arguments, PyObject *keywords
     Py_ssize_t size_min = datagrams ? DATAGRAM_BYTES_MIN : 1;
     if (check_range("connections", connections, 1, CONNECTIONS_MAX) < 0
         || tls_check(tls, datagrams) < 0
+        || train_check(client, train, train_back, depth_max) < 0
         || exchange_copy(client, request, request_bytes, response, response_bytes) < 0
         || check_range("size_max", size_max, size_min, SIZE_BYTES_MAX) < 0
         || check_range("depth_max", depth_max, 1, DEPTH_MAX) < 0

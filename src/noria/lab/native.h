@@ -46,8 +46,9 @@ struct lab_connection {
     uint8_t sending;       /* a request is only partly handed to the kernel */
     uint8_t unanswered;    /* no byte has come back yet since connect() */
     uint8_t busy;          /* counted in the client's busy connections */
+    uint8_t broken;        /* the train that is coming in lacks something */
     uint32_t sent_bytes;   /* of the request being sent */
-    uint32_t got_bytes;    /* of the answer being received */
+    uint32_t got_bytes;    /* of the answer being received; of a train, the datagrams */
     uint64_t sent;         /* requests wholly handed to the kernel, since connect() */
     uint64_t answered;     /* requests wholly answered, since connect(); of datagrams the first
                             * that is not, which those after it need not await */
@@ -103,6 +104,10 @@ struct lab_client {
     uint64_t resend_ns;    /* how long the answer of a datagram is awaited before it goes again */
     uint64_t looked_ns;    /* when those that got none were last looked for */
     uint8_t *datagram;     /* the one that is being sent */
+    size_t train;          /* datagrams of a train, 0: there are no trains */
+    int train_back;        /* trains come from the server */
+    int train_singly;      /* the kernel does not cut, so each datagram is sent by itself */
+    uint8_t *train_bytes;  /* those of a train */
     void *tls_context;     /* NULL: no TLS */
     uint8_t *request;      /* what is sent where that is no echo, else NULL */
     size_t request_bytes;

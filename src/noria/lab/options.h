@@ -15,6 +15,9 @@
 #define RESEND_SECONDS_MIN 0.001
 #define DATAGRAM_BYTES_MIN 8 /* a datagram begins with its number */
 #define DATAGRAM_BYTES_MAX 65507 /* of UDP over IPv4 */
+#define TRAIN_MAX 63          /* one more than these is what the kernel cuts at once */
+#define TRAIN_SIZE_BYTES_MIN 32 /* longer than what ends a train */
+#define TRAIN_BYTES_MAX 65000
 #define PARALLEL_MAX 256
 #define SIZE_BYTES_MAX (1 << 20)
 #define DEPTH_MAX 1024
@@ -75,6 +78,19 @@ static int exchange_copy(struct lab_client *client, const char *request, Py_ssiz
     if (bytes_copy(&client->request, &client->request_bytes, request, request_bytes) < 0)
         return -1;
     return bytes_copy(&client->response, &client->response_bytes, response, response_bytes);
+}
+
+static int train_check(struct lab_client *client, Py_ssize_t train, int back, Py_ssize_t depth_max)
+{
+    if (check_range("train", train, 0, TRAIN_MAX) < 0)
+        return -1;
+    if ((train || back) && !(client->datagrams && train && depth_max == 1)) {
+        PyErr_SetString(PyExc_ValueError, "trains are of datagrams, one at a time");
+        return -1;
+    }
+    client->train = (size_t)train;
+    client->train_back = back;
+    return 0;
 }
 
 static int tls_check(int wanted, int datagrams)

@@ -163,6 +163,11 @@ def _closed_loop(document: dict[str, Any]) -> str:
     """Say what the clients waited for: it decides what the latencies mean."""
     if document["job"] == "churn":
         return "The load is a closed loop: a connection is opened when the last one was closed."
+    if document["job"] == "trains":
+        return (
+            "The load is a closed loop: a client sends, or asks for, its next train when the last "
+            "one was whole. Latencies are those of trains."
+        )
     if document["job"] == "spawn":
         return "A process is spawned when the last one was awaited."
     if document["job"] == "idle-tls":

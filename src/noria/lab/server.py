@@ -108,7 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
         load_native().end_with_parent()
     if options.core >= 0:
         pin(options.core)
-    place = Place(hosts, options.path, options.backlog)
+    reason = adapters.missing(options.contender, options.scenario)
+    if reason is not None:
+        raise LabError(reason)
+    place = Place(hosts, options.path, options.backlog, adapters.variant(options.contender))
     try:
         if adapters.is_bare(options.contender):
             serve_bare(options.contender, options.scenario, place)

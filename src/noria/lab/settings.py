@@ -74,8 +74,18 @@ CHURN_CONNECTIONS: Final = (50,)
 UNIX_SIZES_BYTES: Final = (1024, 102400)
 UDP_SIZES_BYTES: Final = (64, 1024)
 TLS_SIZES_BYTES: Final = (1024, 102400)
+PIPE_SIZES_BYTES: Final = (1024, 102400)
+TRAIN_SIZES_BYTES: Final = (1200,)
 FEW_CONNECTIONS: Final = (50,)
-"""The rows of `noria lab unix`, `udp`, `tls` and `http`."""
+"""The rows of `noria lab unix`, `udp`, `tls`, `http` and `pipes`."""
+
+TRAIN_DATAGRAMS: Final = 32
+TRAIN_CONNECTIONS: Final = (4,)
+"""Length of a train and clients of `noria lab trains`: enough for the server to have something to do at any time, few
+enough for its socket to hold a train of each."""
+
+TRAIN_RECEIVE_BYTES: Final = 1 << 22
+"""What a server asks for to hold trains in (SO_RCVBUF); the kernel gives what it allows."""
 
 TLS_IDLE_SIZES_BYTES: Final = (1024, 102400)
 TLS_IDLE_CLIENTS: Final = 1000

@@ -121,6 +121,13 @@ def udp_tables(document: dict[str, Any]) -> list[Table]:
     return tables
 
 
+def trains_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab trains`."""
+    tables = _network_tables(document, "datagram", "clients")
+    _add_columns(tables[0], document, {"lost": "lost"})
+    return tables
+
+
 def _add_columns(table: Table, document: dict[str, Any], keys: dict[str, str]) -> None:
     """Add columns to a table that has one line per contender of each row."""
     table.header += keys
@@ -180,6 +187,8 @@ def _network_tables(document: dict[str, Any], unit: str, amount: str) -> list[Ta
     cpu, rates = [], []
     for row in document["rows"]:
         title = f"{size(row['size'])}, {row['connections']} {amount}"
+        if "train" in row:
+            title = f"{row['direction']}, {row['train']} x {title}"
         for one in row["contenders"]:
             figures.rows.append([title, *_network_cells(one)])
             figures.remarks += remarks_on(title, one)
@@ -384,6 +393,7 @@ MAKERS: Final[dict[str, Callable[[dict[str, Any]], list[Table]]]] = {
     "tls": network_tables,
     "http": network_tables,
     "udp": udp_tables,
+    "trains": trains_tables,
     "spawn": spawn_tables,
     "idle-tls": idle_tls_tables,
     "churn": churn_tables,

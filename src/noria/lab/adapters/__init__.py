@@ -1,7 +1,8 @@
 """Contenders: who can be measured, one module each.
 
 A contender's word is a key of ADAPTERS, with an option behind a colon where it takes one
-(`noria:epoll-et`); or `name=module:factory` for a loop that nobody here knows. An adapter of an
+(`noria:epoll-et`); or `name=module:factory` for a loop that nobody here knows. Behind a plus comes
+a variant of the server that the scenario has (`noria+buffered`). An adapter of an
 event loop offers `new_event_loop(option)`; one without a loop offers SCENARIOS, what it can be
 measured with, and `serve(sockets, stop_fd, scenario)`. Both offer `missing()`: why it cannot run
 here. An adapter whose loop watches a limited number of descriptors offers `descriptors_max(option)`
@@ -13,6 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from noria.lab import scenarios
 from noria.lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def is_bare(contender: str) -> bool:
 
 def split(contender: str) -> tuple[str, str]:
     """Split a contender's word into adapter and option. Raises LabError for an unknown one."""
+    contender, _, _ = contender.partition("+")
     label, equals, target = contender.partition("=")
     if equals and label and target.partition(":")[2]:
         return "any", target
@@ -82,6 +85,11 @@ def split(contender: str) -> tuple[str, str]:
     )
 
 
+def variant(contender: str) -> str:
+    """Say which variant of the scenario's server a contender's word asks for; `""` for none."""
+    return contender.partition("+")[2]
+
+
 def missing(contender: str, scenario: str = "") -> str | None:
     """Say why a contender cannot run here, or not this scenario; None if it can.
 
@@ -93,6 +101,9 @@ def missing(contender: str, scenario: str = "") -> str | None:
     if scenario and name in BARE and scenario not in module.SCENARIOS:
         able = ", ".join(sorted(module.SCENARIOS))
         return f"{contender} is a bare server of {able}, not of {scenario}"
+    wanted = variant(contender)
+    if wanted and (name in BARE or wanted not in scenarios.variants(scenario)):
+        return f"{contender}: there is no variant {wanted!r} of what is measured"
     return cast("str | None", module.missing())
 
 

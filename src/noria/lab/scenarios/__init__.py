@@ -2,7 +2,9 @@
 
 A scenario offers `start(place)`, a coroutine function that listens everywhere in `place` and
 returns what has to be kept until the process ends: servers, tasks, or transports. A loop that does
-not implement what it takes raises NotImplementedError and is left out of the comparison.
+not implement what it takes raises NotImplementedError and is left out of the comparison. One whose
+server can be built in another way offers VARIANTS, the words for it; `place.variant` is the one
+that was asked for.
 """
 
 from __future__ import annotations
@@ -24,12 +26,25 @@ SCENARIOS: Final = {
     "udp": "noria.lab.scenarios.udp",
     "tls": "noria.lab.scenarios.tls",
     "http": "noria.lab.scenarios.http",
+    "train-in": "noria.lab.scenarios.trains:start_incoming",
+    "train-out": "noria.lab.scenarios.trains:start_outgoing",
 }
+"""Where they are, with the name of the function where it is not `start`."""
+
+
+def variants(name: str) -> frozenset[str]:
+    """Tell in which other ways a scenario's server can be built; none for what is no scenario."""
+    if name not in SCENARIOS:
+        return frozenset()
+    module_name, _, _ = SCENARIOS[name].partition(":")
+    found = getattr(importlib.import_module(module_name), "VARIANTS", frozenset())
+    return cast("frozenset[str]", found)
 
 
 def load(name: str) -> Callable[[Place], Awaitable[list[object]]]:
     """Return the `start` of a scenario. Raises LabError for an unknown name."""
     if name not in SCENARIOS:
         raise LabError(f"unknown scenario {name!r}; there are {', '.join(SCENARIOS)}")
-    module = importlib.import_module(SCENARIOS[name])
-    return cast("Callable[[Place], Awaitable[list[object]]]", module.start)
+    module_name, _, start = SCENARIOS[name].partition(":")
+    found = getattr(importlib.import_module(module_name), start or "start")
+    return cast("Callable[[Place], Awaitable[list[object]]]", found)

@@ -11,11 +11,15 @@ from noria.lab.settings import BACKLOG_CONNECTIONS
 
 @dataclass(slots=True)
 class Place:
-    """`hosts` are 127.0.0.x addresses; a `path` takes their place. `addresses` is filled in."""
+    """Where, and in which variant; `addresses` is filled in.
+
+    `hosts` are 127.0.0.x addresses; a `path` takes their place.
+    """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
     path: str = ""
     backlog: int = BACKLOG_CONNECTIONS
+    variant: str = ""
     addresses: list[tuple[str, int] | str] = field(default_factory=list)
 
     def note(self, sockets: tuple[socket.socket, ...] | list[socket.socket]) -> None:

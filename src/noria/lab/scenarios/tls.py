@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from noria.lab import openssl
 from noria.lab.scenarios import echo
 
 if TYPE_CHECKING:
     from noria.lab.scenarios.place import Place
+
+
+VARIANTS: Final = echo.VARIANTS
 
 
 async def start(place: Place) -> list[object]:
