@@ -22,6 +22,8 @@ from noria.lab.settings import (
     PAIRS_MIN,
     PARALLEL_CONNECTS,
     PARALLEL_SPAWNS,
+    PIPE_CHILDREN,
+    PIPE_SIZES_BYTES,
     ROUND_S,
     SIZES_BYTES,
     TLS_IDLE_CLIENTS,
@@ -46,6 +48,7 @@ JOBS = {
     "idle": "noria.lab.jobs.idle",
     "idle_tls": "noria.lab.jobs.idle_tls",
     "micro": "noria.lab.jobs.micro",
+    "pipes": "noria.lab.jobs.pipes",
     "rows": "noria.lab.jobs.rows",
     "spawn": "noria.lab.jobs.spawn",
     "tls": "noria.lab.jobs.tls",
@@ -111,6 +114,7 @@ def register(subparsers: Subparsers) -> None:
     _add_http(jobs)
     _add_churn(jobs)
     _add_spawn(jobs)
+    _add_pipes(jobs)
     _add_micro(jobs)
     _add_idle(jobs)
     show = jobs.add_parser("show", help="print a result saved with --json")
@@ -286,6 +290,21 @@ def _add_spawn(jobs: Subparsers) -> None:
     )
     _add_rounds(parser)
     parser.set_defaults(run=_run, job="spawn", options="SpawnOptions")
+
+
+def _add_pipes(jobs: Subparsers) -> None:
+    parser = _job(
+        jobs, "pipes", "CPU per message through a child's pipes", against="uvloop,asyncio"
+    )
+    parser.add_argument(
+        "--sizes", type=numbers, default=PIPE_SIZES_BYTES, metavar="BYTES,...", help="of a message"
+    )
+    parser.add_argument(
+        "--children", type=numbers, default=PIPE_CHILDREN, metavar="N,...", help="at a time"
+    )
+    _add_depth(parser, "messages of a child")
+    _add_rounds(parser)
+    parser.set_defaults(run=_run, job="pipes", options="PipeOptions")
 
 
 def _add_churn(jobs: Subparsers) -> None:

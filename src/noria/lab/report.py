@@ -170,6 +170,8 @@ def _closed_loop(document: dict[str, Any]) -> str:
         )
     if document["job"] == "spawn":
         return "A process is spawned when the last one was awaited."
+    if document["job"] == "pipes":
+        return "The load is a closed loop: a message is sent when an earlier one has come back."
     if document["job"] == "idle-tls":
         return "Each connection had one echo and is silent."
     return (

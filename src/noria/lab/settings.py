@@ -95,6 +95,12 @@ keep a quarter of a MiB for each must find room as well."""
 PARALLEL_SPAWNS: Final = (1, 8)
 """The rows of `noria lab spawn`."""
 
+PIPE_CHILDREN: Final = (1, 8)
+"""The rows of `noria lab pipes`, with its sizes."""
+
+CAT: Final = "/bin/cat"
+"""What messages are sent through."""
+
 PROGRAM: Final = "/bin/true"
 """What is spawned: a program that does nothing, so that the spawning is what is measured."""
 

@@ -169,6 +169,30 @@ def spawn_tables(document: dict[str, Any]) -> list[Table]:
     ]
 
 
+def pipes_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab pipes`."""
+    header = ["row", "contender", "CPU µs", "messages/s", "errors"]
+    figures = Table("pipes: CPU time of the parent per message through a child", header)
+    cpu, rates = [], []
+    for row in document["rows"]:
+        title = f"{size(row['size'])}, {row['children']} at a time"
+        for one in row["contenders"]:
+            cells = f"{one['cpu_us']:.2f}", number(one["rate_per_s"]), failures(one["failures"])
+            figures.rows.append([title, one["contender"], *cells])
+            if one["failures"]:
+                who = f"{title}: {one['contender']}"
+                figures.remarks.append(f"{who} FAILED: {failures(one['failures'])}")
+        cpu += [(title, comparison) for comparison in row["comparisons"]]
+        rates += [(title, comparison) for comparison in row["rate_comparisons"]]
+    if not cpu:
+        return [figures]
+    return [
+        figures,
+        comparison_table("CPU time per message, pair by pair (below 1: base wins)", cpu),
+        comparison_table("messages/s, pair by pair (above 1: base wins)", rates),
+    ]
+
+
 def _spawn_cells(one: dict[str, Any]) -> list[str]:
     return [
         one["contender"],
@@ -395,6 +419,7 @@ MAKERS: Final[dict[str, Callable[[dict[str, Any]], list[Table]]]] = {
     "udp": udp_tables,
     "trains": trains_tables,
     "spawn": spawn_tables,
+    "pipes": pipes_tables,
     "idle-tls": idle_tls_tables,
     "churn": churn_tables,
     "c10k": c10k_tables,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
             """Say why this contender cannot run here; None if it can."""
 
         SCENARIOS: frozenset[str]
-        """What it does, by the names of scenarios, and `spawn`."""
+        """What it does, by the names of scenarios, `spawn` and `pipes`."""
 
         def serve(self, sockets: list[int], stop_fd: int, scenario: str) -> None:
             """Echo until `stop_fd` is readable or hung up."""

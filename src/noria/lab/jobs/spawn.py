@@ -8,29 +8,19 @@ same for everybody but for what a fork copies.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from noria.lab.compare import compare_figures, cycle_orders
+from noria.lab.compare import compare_figures
 from noria.lab.errors import LabError
-from noria.lab.measure import Pinned
-from noria.lab.processes import Child
-from noria.lab.settings import (
-    GENERATIONS,
-    PAIRS_MIN,
-    PARALLEL_SPAWNS,
-    PROGRAM,
-    READY_TIMEOUT_S,
-    REPLY_GRACE_S,
-    ROUND_S,
-)
-from noria.lab.stage import able_contenders, begin, lines_up, share, usable_contenders
+from noria.lab.jobs.turns import Worker, take_turns
+from noria.lab.settings import GENERATIONS, PAIRS_MIN, PARALLEL_SPAWNS, PROGRAM, ROUND_S
+from noria.lab.stage import able_contenders, begin, lines_up, usable_contenders
 
 if TYPE_CHECKING:
-    from noria.lab.measure import Cores
+    from noria.lab.jobs.turns import Turns
     from noria.lab.stage import Document, Screen
 
 FIGURE_MIN: Final = 1e-3
@@ -72,32 +62,16 @@ class SpawnRound:
         return max(self.cpu_ns / 1000 / max(1, self.spawned), FIGURE_MIN)
 
 
-class Spawner(Child):
+class Spawner(Worker):
     """A contender's loop in its process."""
 
     def __init__(self, contender: str, core: int) -> None:
         """Start it. Raises LabError with what it said if it does not come up."""
-        super().__init__("noria.lab.spawner", ["--contender", contender, "--core", str(core)])
-        try:
-            self.facts: dict[str, Any] = self.receive(READY_TIMEOUT_S)["facts"]
-        except BaseException:
-            self.close()
-            raise
+        super().__init__("noria.lab.spawner", contender, ["--core", str(core)])
 
     def spawn(self, seconds: float, parallel: int) -> SpawnRound:
         """Run one round."""
-        self.send({"seconds": seconds, "parallel": parallel})
-        return SpawnRound(**self.receive(seconds + REPLY_GRACE_S)["result"])
-
-
-@dataclass(slots=True)
-class Row:
-    """One row while it is measured: by label, over all generations."""
-
-    parallel: int
-    rounds: dict[str, list[SpawnRound]] = field(default_factory=dict)
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    steps: int = 0
+        return SpawnRound(**self.run(seconds, parallel=parallel))
 
 
 def run(options: SpawnOptions, screen: Screen) -> Document:
@@ -118,51 +92,31 @@ def run(options: SpawnOptions, screen: Screen) -> Document:
         document.notes.append(f"{options.pairs} pairs are a first look, not a comparison")
     entries = lines_up(bases, against, twins=True)
     for parallel in options.parallel:
-        row = Row(parallel)
-        for generation in range(options.generations):
-            cycles = share(options.pairs, options.generations, generation)
-            if cycles:
-                _generation(options, cores, screen, entries, row, cycles)
-        document.rows.append(_finish(row, bases, against))
+
+        def play(worker: Worker, parallel: int = parallel) -> SpawnRound:
+            return cast("Spawner", worker).spawn(options.round_s, parallel)
+
+        turns = take_turns(
+            options,
+            cores,
+            screen,
+            entries,
+            title=f"spawn, {parallel} at a time",
+            start=lambda contender: Spawner(contender, cores.server),
+            play=play,
+        )
+        document.rows.append(_finish(parallel, turns, bases, against))
     return document
 
 
-def _generation(
-    options: SpawnOptions,
-    cores: Cores,
-    screen: Screen,
-    entries: list[tuple[str, str]],
-    row: Row,
-    cycles: int,
-) -> None:
-    """Start everybody anew and run some cycles after an uncounted one."""
-    total = options.pairs * len(entries)
-    with ExitStack() as stack:
-        stack.enter_context(Pinned(cores.driver))
-        spawners = [
-            (label, stack.enter_context(Spawner(contender, cores.server)))
-            for label, contender in entries
-        ]
-        for label, spawner in spawners:
-            spawner.spawn(options.round_s, row.parallel)
-            row.facts[label] = spawner.facts
-        for order in cycle_orders(len(spawners), cycles):
-            for index in order:
-                label, spawner = spawners[index]
-                screen.step(f"spawn, {row.parallel} at a time: {label}", row.steps, total)
-                row.steps += 1
-                done = spawner.spawn(options.round_s, row.parallel)
-                row.rounds.setdefault(label, []).append(done)
-
-
-def _finish(row: Row, bases: list[str], against: list[str]) -> dict[str, Any]:
+def _finish(parallel: int, turns: Turns, bases: list[str], against: list[str]) -> dict[str, Any]:
     """Sum a row up."""
-    costs = {label: [one.cpu_us for one in rounds] for label, rounds in row.rounds.items()}
-    rates = {label: [one.rate_per_s for one in rounds] for label, rounds in row.rounds.items()}
+    costs = turns.figures(lambda one: one.cpu_us)
+    rates = turns.figures(lambda one: one.rate_per_s)
     return {
-        "parallel": row.parallel,
+        "parallel": parallel,
         "contenders": [
-            _summary(label, rounds, row.facts[label]) for label, rounds in row.rounds.items()
+            _summary(label, rounds, turns.facts[label]) for label, rounds in turns.rounds.items()
         ],
         "comparisons": compare_figures(costs, bases, against, "lower"),
         "rate_comparisons": compare_figures(rates, bases, against, "higher"),
