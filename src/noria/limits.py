@@ -58,6 +58,16 @@ mebibyte 40 % more.
 PIPE_READ_BYTES: Final = 256 * 1024
 """Most bytes read from a pipe in one turn, as in asyncio; a pipe holds 64 KiB by default."""
 
+PIPE_SMALL_BYTES: Final = 16 * 1024
+"""After less than this the next read asks for no more, and not how much there is."""
+
+PIPE_DEFAULT_BYTES: Final = 64 * 1024
+"""What a pipe holds on Linux, pipe(7)."""
+
+PIPE_GROWN_BYTES: Final = 128 * 1024
+"""What a child's pipe holds once more than a default one came through it at a time. Whoever is not
+privileged may have 64 MiB of pipes by default (pipe-user-pages-soft), so not more than that."""
+
 PIPE_LAST_READS_MAX: Final = 16
 """Reads from a pipe when its child has ended; what somebody else goes on writing comes in turn."""
 

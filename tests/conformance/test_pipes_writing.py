@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import select
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,6 +73,26 @@ def test_t1_megabytes_go_through_unchanged(both: Loop, pipe: Pipe) -> None:
         await writer.ended()
         assert reader.data == data
         assert writer.told[:2] == ["made", "pause"]
+
+    run(both, main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="F_GETPIPE_SZ is Linux's")
+def test_a_pipe_of_the_user_keeps_its_size(both: Loop, pipe: Pipe) -> None:
+    import fcntl
+
+    data = pattern(MEBIBYTE)
+    before = fcntl.fcntl(pipe.write_end, fcntl.F_GETPIPE_SZ)
+
+    async def main() -> None:
+        _, reader = await reading(pipe.read_end)
+        transport, writer = await writing(pipe.write_end)
+        transport.write(data)
+        await until(lambda: len(reader.data) == len(data))
+        assert fcntl.fcntl(pipe.write_end, fcntl.F_GETPIPE_SZ) == before
+        transport.close()
+        await reader.ended()
+        await writer.ended()
 
     run(both, main())
 

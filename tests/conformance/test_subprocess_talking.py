@@ -6,11 +6,13 @@ import asyncio
 import contextvars
 import logging
 import signal
+import sys
 from typing import Any
 
 import pytest
 
 import noria
+from noria.limits import PIPE_DEFAULT_BYTES, PIPE_GROWN_BYTES
 from tests.children import PIPE, SLEEP, Told, execute, python, talk
 from tests.loops import Reports, pattern, run, turns, until
 
@@ -18,6 +20,8 @@ pytestmark = [
     pytest.mark.posix,
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="F_SETPIPE_SZ is Linux's")
 
 Loop = asyncio.AbstractEventLoop
 
@@ -47,6 +51,66 @@ def test_megabytes_both_ways(both: Loop) -> None:
         assert process.returncode == 0
 
     run(both, main())
+
+
+@on_linux
+def test_large_messages_find_a_larger_pipe(loop: Loop) -> None:
+    """A pipe of a child holds 128 KiB once something larger than 64 KiB went through it."""
+
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec("/bin/cat", stdin=PIPE, stdout=PIPE)
+        transport: Any = process._transport  # type: ignore[attr-defined]
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def capacities() -> list[int]:
+            import fcntl
+
+            pipes = [transport.get_pipe_transport(number) for number in (0, 1)]
+            numbers = [one.get_extra_info("pipe").fileno() for one in pipes]
+            return [fcntl.fcntl(number, fcntl.F_GETPIPE_SZ) for number in numbers]
+
+        before = capacities()
+        if before != [PIPE_DEFAULT_BYTES] * 2:
+            pytest.skip(f"pipes hold {before} bytes here")
+        for size in (1000, 60_000, 1000):
+            data = pattern(size)
+            stdin.write(data)
+            assert await stdout.readexactly(size) == data
+        assert capacities() == before
+        for size in (102_400, 500_000, 5):
+            data = pattern(size)
+            stdin.write(data)
+            assert await stdout.readexactly(size) == data
+        assert capacities()[0] == PIPE_GROWN_BYTES
+        stdin.close()
+        assert await process.wait() == 0
+
+    run(loop, main())
+
+
+@on_linux
+def test_a_pipe_that_may_not_grow_stays_as_it_is(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    asked: list[int] = []
+
+    def refuse(number: int, *_: int) -> int:
+        asked.append(number)
+        raise PermissionError(1, "Operation not permitted")
+
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec("/bin/cat", stdin=PIPE, stdout=PIPE)
+        monkeypatch.setattr(fcntl, "fcntl", refuse)
+        data = pattern(1 << 20)
+        out, _ = await process.communicate(data)
+        assert out == data
+        assert 1 <= len(asked) == len(set(asked)) <= 2, "each is asked once"
+
+    run(loop, main())
 
 
 def test_a_child_that_does_not_read_pauses_and_a_dead_one_breaks(both: Loop) -> None:

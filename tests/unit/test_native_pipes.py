@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from noria.limits import PIPE_SMALL_BYTES
 from tests.loops import pattern
 from tests.unit.twins import build_of, twins
 
@@ -91,6 +92,22 @@ def test_large_pieces_are_whole(pipes: ModuleType, ends: Ends) -> None:
         assert type(piece) is bytes
         found += piece
     assert found == data
+
+
+@each
+def test_a_small_read_takes_no_more_than_16_kib(pipes: ModuleType, ends: Ends) -> None:
+    read_fd, write_fd = ends
+    small = PIPE_SMALL_BYTES
+    assert pipes.read(read_fd, 1 << 20, True) == -errno.EAGAIN
+    data = pattern(small + 1000)
+    pipes.write(write_fd, data, 0)
+    assert pipes.read(read_fd, 10, True) == data[:10]
+    assert pipes.read(read_fd, 1 << 20, True) == data[10 : small + 10]
+    assert pipes.read(read_fd, 1 << 20, True) == data[small + 10 :]
+    os.close(write_fd)
+    assert pipes.read(read_fd, 1 << 20, True) == b""
+    with pytest.raises(ValueError, match="negative"):
+        pipes.read(read_fd, -1, True)
 
 
 @each

@@ -7,6 +7,8 @@ from noria.native cimport pipes as native
 
 cdef int _EAGAIN
 cdef Py_ssize_t _READ_BYTES
+cdef Py_ssize_t _SMALL_BYTES
+cdef Py_ssize_t _DEFAULT_BYTES
 
 
 @cython.final
@@ -28,8 +30,10 @@ cdef class PipeTransport:
     cdef public bint _started
     cdef public bint _closing
     cdef public bint _lost
+    cdef public bint _grows
 
     cdef object _wait(self, PipeWait op)
+    cdef object _grow(self)
     cpdef object _wait_for_peer(self)
     cpdef object _on_news(self, PipeWait op, long long result)
     cpdef object _report(self, object exc, str message)
@@ -44,10 +48,12 @@ cdef class PipeTransport:
 
 cdef class ReadPipeTransport(PipeTransport):
     cdef public bint _paused
+    cdef bint _small
 
     cpdef bint is_reading(self) except -1
     cpdef object _wait_for_peer(self)
     cpdef object _on_news(self, PipeWait op, long long result)
+    @cython.locals(size=Py_ssize_t)
     cdef bint _read(self) except -1
     cdef object _read_failed(self, long long result)
     cdef object _on_eof(self)

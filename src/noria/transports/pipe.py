@@ -19,6 +19,7 @@ import asyncio
 import errno
 import os
 import stat
+import sys
 import warnings
 from asyncio import protocols
 from asyncio.log import logger
@@ -28,7 +29,13 @@ from noria.core.codes import WAIT_READABLE
 from noria.core.descriptor import Descriptor
 from noria.core.operation import Operation
 from noria.errors import from_result
-from noria.limits import PIPE_LAST_READS_MAX, PIPE_READ_BYTES
+from noria.limits import (
+    PIPE_DEFAULT_BYTES,
+    PIPE_GROWN_BYTES,
+    PIPE_LAST_READS_MAX,
+    PIPE_READ_BYTES,
+    PIPE_SMALL_BYTES,
+)
 from noria.native import calls
 from noria.native import pipes as native
 
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
 # Names for the compiler, typed in the .pxd.
 _EAGAIN = errno.EAGAIN
 _READ_BYTES = PIPE_READ_BYTES
+_SMALL_BYTES = PIPE_SMALL_BYTES
+_DEFAULT_BYTES = PIPE_DEFAULT_BYTES
 
 _BufferedProtocol = asyncio.BufferedProtocol
 
@@ -83,6 +92,9 @@ class PipeTransport:
         protocol: gets the events.
         extra: entries for `get_extra_info`.
         context: context that the protocol is called in; None copies the current one.
+
+    Attributes:
+        _grows: nobody else has the pipe, and it may be made to hold more.
     """
 
     __slots__ = (
@@ -92,6 +104,7 @@ class PipeTransport:
         "_descriptor",
         "_extra",
         "_fd",
+        "_grows",
         "_loop",
         "_lost",
         "_pipe",
@@ -120,6 +133,7 @@ class PipeTransport:
         self._started = False
         self._closing = False
         self._lost = False
+        self._grows = False
         self._descriptor = descriptor
         self._readable = PipeWait(WAIT_READABLE, self)
 
@@ -162,6 +176,11 @@ class PipeTransport:
     def _on_news(self, op: PipeWait, result: int) -> None:
         """Take the completion of a wait."""
         raise NotImplementedError
+
+    def _grow(self) -> None:
+        """Have the pipe hold more, once: what is larger costs a turn for each time it is full."""
+        self._grows = False
+        hold_more(self._fd)
 
     # -- the protocol -----------------------------------------------------------------------
 
@@ -277,10 +296,11 @@ class PipeTransport:
 class ReadPipeTransport(PipeTransport):
     """The end of a pipe that is read from. Arguments are those of PipeTransport."""
 
-    __slots__ = ("_paused",)
+    __slots__ = ("_paused", "_small")
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         self._paused = False
+        self._small = False  # the last read brought little, so the next may as well
         PipeTransport.__init__(self, *args, **keywords)
 
     @property  # type: ignore[misc]
@@ -334,7 +354,7 @@ class ReadPipeTransport(PipeTransport):
 
     def _read(self) -> bool:
         """Read once and deliver; whether there was something."""
-        data: Any = native.read(self._fd, _READ_BYTES)
+        data: Any = native.read(self._fd, _READ_BYTES, self._small)
         if type(data) is int:
             if data != -_EAGAIN:
                 self._read_failed(data)
@@ -342,6 +362,10 @@ class ReadPipeTransport(PipeTransport):
         if not data:
             self._on_eof()
             return False
+        size = len(data)
+        self._small = size < _SMALL_BYTES
+        if self._grows and size >= _DEFAULT_BYTES:
+            self._grow()
         protocol = self._protocol
         if isinstance(protocol, _BufferedProtocol):
             feed = protocols._feed_data_to_buffered_proto  # type: ignore[attr-defined]
@@ -415,3 +439,15 @@ def set_nonblocking(fd: int) -> None:
     """Have reads and writes of an open file answer EAGAIN rather than wait (fcntl(2))."""
     system: Any = os  # a matter of Unix
     system.set_blocking(fd, False)
+
+
+def hold_more(fd: int) -> None:
+    """Have a pipe hold PIPE_GROWN_BYTES (F_SETPIPE_SZ, fcntl(2)), where that is allowed."""
+    if sys.platform != "linux":
+        return
+    import fcntl  # noqa: PLC0415 - absent on Windows
+
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_GROWN_BYTES)
+    except OSError:
+        pass  # the user has as many pages in pipes as he may, and this goes on as it is

@@ -5,6 +5,7 @@ from noria.transports.pipe cimport PipeTransport, PipeWait
 
 cdef int _EAGAIN
 cdef int _LOSSES_LOGGED
+cdef Py_ssize_t _DEFAULT_BYTES
 
 
 cdef class WritePipeTransport(PipeTransport):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core.codes import WAIT_WRITABLE
 from noria.errors import from_result
-from noria.limits import WRITES_AFTER_LOSS_LOGGED
+from noria.limits import PIPE_DEFAULT_BYTES, WRITES_AFTER_LOSS_LOGGED
 from noria.native import pipes as native
 from noria.transports.flow import WriteFlow
 from noria.transports.pipe import PipeTransport, PipeWait
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Names for the compiler, typed in the .pxd.
 _EAGAIN = errno.EAGAIN
 _LOSSES_LOGGED = WRITES_AFTER_LOSS_LOGGED
+_DEFAULT_BYTES = PIPE_DEFAULT_BYTES
 
 _TELLS_WRITERS = not sys.platform.startswith("aix")
 """Whether a pipe becomes readable for its writer when the reader has gone."""
@@ -85,6 +86,8 @@ class WritePipeTransport(PipeTransport):
                     self._write_failed(taken)
                     return
                 taken = 0
+        if self._grows and len(data) > _DEFAULT_BYTES:
+            self._grow()
         self._flow.add(bytes(data), taken)
         self._wait(self._writable)
         self._maybe_pause_protocol()

@@ -133,6 +133,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
         # The object owns the number: nobody else has it.
         descriptor = Descriptor(file.fileno(), file)
         protocol.transport = kind(self._loop, descriptor, file, protocol, None, self._context)
+        protocol.transport._grows = True
         self._pipes[number] = protocol
 
     # -- starting ---------------------------------------------------------------------------
