@@ -307,9 +307,7 @@ def test_a_train_that_nobody_answers_is_sent_again() -> None:
         return [] if count == 1 else server(data, count)
 
     with python_server(deaf_once) as targets:
-        client = _client.Client(
-            targets, 1, datagrams=True, train=5, train_back=True, resend_s=0.05
-        )
+        client = _client.Client(targets, 1, datagrams=True, train=5, train_back=True, resend_s=0.05)
         client.connect(1, size=100)
         done = client.echo(5.0, size=100, requests_max=2)
         assert (done["requests"], done["lost"], done["failures"]) == (10, 1, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -15,9 +16,9 @@ if sys.platform != "linux":
     pytest.skip("the lab runs on Linux", allow_module_level=True)
 pytest.importorskip("noria.lab._client", reason="not built")
 
-from noria.lab import adapters, openssl
+from noria.lab import adapters, openssl, piper
 from noria.lab.errors import LabError, UnableError
-from noria.lab.jobs import http, idle_tls, spawn, tls, trains, udp, unix
+from noria.lab.jobs import http, idle_tls, pipes, spawn, tls, trains, udp, unix
 from noria.lab.measure import choose_cores
 from noria.lab.processes import ServerProcess
 from noria.lab.scenarios import SCENARIOS
@@ -223,6 +224,59 @@ def test_spawn() -> None:
     assert "c-epoll left out" in document["notes"][0]
 
 
+def test_pipes() -> None:
+    options = pipes.PipeOptions(
+        sizes=(100, 102_400),
+        children=(1, 2),
+        depth=3,
+        contenders=("noria",),
+        against=("asyncio", "c-spawn"),
+        pairs=2,
+        round_s=0.05,
+        generations=2,
+    )
+    document = pipes.run(options, SILENCE).as_json()
+    check(document, ["noria", "noria (itself)", "asyncio"], "messages")
+    rows = [(row["size"], row["children"]) for row in document["rows"]]
+    assert rows == [(100, 1), (100, 2), (102_400, 1), (102_400, 2)]
+    for row in document["rows"]:
+        assert all(one["rounds"] == 2 for one in row["contenders"])
+        assert [one["pairs"] for one in row["rate_comparisons"]] == [2, 2]
+    assert "c-spawn left out" in document["notes"][0]
+
+
+def test_wrong_messages_and_dead_children_are_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "liar"
+    monkeypatch.setattr(piper, "CAT", str(program))
+
+    def played(script: str) -> dict[str, int]:
+        program.write_text(f"#!{sys.executable}\n{script}\n", "utf-8")
+        program.chmod(0o700)
+
+        async def main() -> dict[str, int]:
+            echoes = await piper.start(1, -1)
+            try:
+                return await piper.play(echoes, 0.01, 10, 1)
+            finally:
+                await piper.stop(echoes)
+
+        return asyncio.run(main())
+
+    liar = "import os\nwhile data := os.read(0, 100): os.write(1, bytes(len(data)))"
+    result = played(liar)
+    assert result["messages"] == result["wrong"] > 0
+    with pytest.raises(LabError, match="ended in the middle of a round"):
+        played("import os; os.read(0, 100)")
+    rounds = [pipes.PipeRound(10**9, 10**6, 10, 3), pipes.PipeRound(10**9, 10**6, 0, 0)]
+    failures = {"wrong bytes": 3, "rounds without a message": 1}
+    assert pipes._summary("a", rounds, {})["failures"] == failures
+    monkeypatch.setattr(pipes, "CAT", "/no/such/cat")
+    with pytest.raises(LabError, match="no /no/such/cat to talk to"):
+        pipes.run(pipes.PipeOptions(contenders=("asyncio",)), SILENCE)
+
+
 def test_processes_that_fail_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = [spawn.SpawnRound(10**9, 10**6, 10**6, 10, 3), spawn.SpawnRound(10**9, 10**6, 0, 0, 0)]
     summary = spawn._summary("a", rounds, {})
@@ -302,7 +356,7 @@ def test_tls_echoes_and_ends(unix_socket: bool) -> None:
         assert (ended["connections"], ended["failures"]) == (5, {})
 
 
-@pytest.mark.parametrize("job", ["udp", "tls", "spawn"])
+@pytest.mark.parametrize("job", ["udp", "tls", "spawn", "pipes"])
 def test_a_loop_that_lacks_something_is_left_out(job: str, poor: str) -> None:
     if job == "tls" and openssl.missing():
         pytest.skip(str(openssl.missing()))
@@ -310,6 +364,7 @@ def test_a_loop_that_lacks_something_is_left_out(job: str, poor: str) -> None:
         "udp": (udp.run, udp.UdpOptions, {"sizes": (64,), "connections": (2,)}),
         "tls": (tls.run, tls.TlsOptions, {"sizes": (64,), "connections": (2,)}),
         "spawn": (spawn.run, spawn.SpawnOptions, {"parallel": (1,)}),
+        "pipes": (pipes.run, pipes.PipeOptions, {"sizes": (64,), "children": (1,)}),
     }
     run, kind, few = runs[job]
     document = run(kind(contenders=(poor,), against=("asyncio",), **few, **SMALL), SILENCE)

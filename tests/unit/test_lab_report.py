@@ -465,6 +465,86 @@ def test_a_saved_result_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFix
     assert "is not a saved result" in capsys.readouterr().err
 
 
+def test_no_table_is_printed_twice() -> None:
+    made = echo_document()
+    made["rows"].append({**made["rows"][0], "connections": 1000})
+    for row in made["rows"]:
+        row["rate_comparisons"] = [comparison("noria", "uvloop", "noria", ratio=1.17)]
+    lines = report.markdown(made).splitlines()
+    assert [line for line in lines if line.startswith("### ")] == [
+        "### echo: CPU time of the server process per request",
+        "### CPU time per request, pair by pair (below 1: base wins)",
+        "### requests/s, pair by pair (above 1: base wins)",
+    ]
+    rows = [line for line in lines if line.startswith("| 1 KiB")]
+    assert len(rows) == len(set(rows)) == 2 * 2 + 2 * 4 + 2 * 1
+    for place, line in enumerate(lines):
+        if line.startswith("| row"):
+            assert lines[place - 1] == "", "else Markdown takes it for a row of the table before"
+
+
+def test_several_results_make_one_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = tmp_path / "1.json", tmp_path / "2.json", tmp_path / "3.json"
+    first.write_text(json.dumps(echo_document()), "utf-8")
+    second.write_text(json.dumps({**echo_document(), "job": "unix"}), "utf-8")
+    third.write_text(json.dumps(spawn_document()), "utf-8")
+    namespace = parse("report", str(first), str(second), str(third))
+    assert namespace.run(namespace) == 0
+    shown = capsys.readouterr().out
+    headings = [line for line in shown.splitlines() if line.startswith("## ")]
+    assert headings == ["## echo", "## unix", "## spawn"]
+    assert shown.count("P, 2 CPUs, Linux 6") == 2, "once for those that agree in it"
+    assert shown.count("noria loses** to uvloop") == 3
+    for path in (first, second, third):
+        for line in report.markdown(json.loads(path.read_text("utf-8"))).splitlines():
+            if line.startswith("|"):
+                assert line in shown
+    second.write_text('{"job": "echo"}')
+    assert namespace.run(namespace) == 2
+    assert f"{second} is not a saved result" in capsys.readouterr().err
+
+
+def pipes_document(**changes: Any) -> dict[str, Any]:
+    one = {"facts": {}, "cpu_us": 5.5, "rate_per_s": 50_000.0, "failures": {}}
+    compared = [comparison("noria", "uvloop", "uvloop", ratio=1.1)]
+    return document(
+        "pipes",
+        size=1024,
+        children=8,
+        contenders=[one | {"contender": "noria"} | changes, one | {"contender": "uvloop"}],
+        comparisons=compared,
+        rate_comparisons=compared,
+    )
+
+
+def test_pipes_are_told_by_cpu_and_by_rate() -> None:
+    figures, cpu, rates = tables(pipes_document(failures={"wrong bytes": 2}))
+    row = ["1 KiB, 8 at a time", "noria", "5.50", "50.0 k", "2 wrong bytes"]
+    assert figures.rows[0] == row
+    assert figures.remarks == ["1 KiB, 8 at a time: noria FAILED: 2 wrong bytes"]
+    assert cpu.rows[0][-1] == rates.rows[0][-1] == "**noria loses** to uvloop"
+    assert report.failed(pipes_document(failures={"wrong bytes": 2}))
+    assert "when an earlier one has come back" in report.markdown(pipes_document())
+
+
+def test_trains_are_told_with_their_direction() -> None:
+    made = document(
+        "trains",
+        size=1200,
+        connections=4,
+        train=32,
+        direction="in",
+        contenders=[summary("noria+offload", requests=64, lost=3, duplicates=0)],
+        comparisons=[],
+    )
+    (figures,) = tables(made)
+    assert figures.rows[0][0] == "in, 32 x 1200 B, 4 clients"
+    assert (figures.header[-1], figures.rows[0][-1]) == ("lost", "3")
+    assert "its next train when the last one was whole" in report.markdown(made)
+
+
 def test_a_result_is_shown_on_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,10 @@ def register(subparsers: Subparsers) -> None:
     show.add_argument("file", type=Path)
     show.add_argument("--markdown", action="store_true", help="as Markdown")
     show.set_defaults(run=_show)
+    what = "print several saved results as one Markdown"
+    combined = jobs.add_parser("report", help=what, description=what)
+    combined.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    combined.set_defaults(run=_report)
 
 
 def _job(
@@ -136,7 +140,8 @@ def _job(
         help="who is measured: noria, noria:<engine>, asyncio, uvloop, any other loop as "
         "name=module:factory, or a bare server in C: c-epoll, c-uring, c-mmsg (udp), c-openssl "
         "(tls), c-spawn (spawn); behind a plus a variant of the server: +buffered or "
-        f"+lent (a BufferedProtocol: echo, unix, tls, churn), +offload (trains) (default: {contenders})",
+        "+lent (a BufferedProtocol: echo, unix, tls, churn), +offload (trains) "
+        f"(default: {contenders})",
     )
     parser.add_argument(
         "--against",
@@ -399,6 +404,20 @@ def _show(namespace: argparse.Namespace) -> int:
             return _complain(f"{namespace.file} is not a saved result: {error!r}")
         return 0
     return _finish(lambda: json.loads(namespace.file.read_text(encoding="utf-8")))
+
+
+def _report(namespace: argparse.Namespace) -> int:
+    """Print saved documents as one Markdown."""
+    documents = []
+    for path in namespace.files:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            report.markdown(document)  # so that it is this file that is complained about
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return _complain(f"{path} is not a saved result: {error!r}")
+        documents.append(document)
+    print(report.combined_markdown(documents))
+    return 0
 
 
 def _finish(work: Callable[[], dict[str, Any]]) -> int:

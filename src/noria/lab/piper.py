@@ -54,7 +54,7 @@ class Round:
 class Echo(asyncio.SubprocessProtocol):
     """One child: as many messages under way as the round says, all bytes looked at."""
 
-    __slots__ = ("done", "got", "round", "stdin", "transport", "under_way")
+    __slots__ = ("done", "exited", "got", "round", "stdin", "transport", "under_way")
 
     transport: asyncio.SubprocessTransport
     stdin: asyncio.WriteTransport
@@ -62,6 +62,7 @@ class Echo(asyncio.SubprocessProtocol):
     round: Round
 
     def __init__(self) -> None:
+        self.exited = asyncio.Event()
         self.got = 0
         self.under_way = 0
 
@@ -96,7 +97,8 @@ class Echo(asyncio.SubprocessProtocol):
                 self.done.set_result(None)
 
     def process_exited(self) -> None:
-        """End a round that will not end by itself."""
+        """Tell of it, and end a round that will not end by itself."""
+        self.exited.set()
         if self.under_way and not self.done.done():
             self.done.set_exception(LabError(f"{CAT} has ended in the middle of a round"))
 
@@ -134,8 +136,8 @@ async def stop(echoes: Sequence[Echo]) -> None:
     for echo in echoes:
         echo.stdin.close()
     async with asyncio.timeout(START_TIMEOUT_S):
-        while any(echo.transport.get_returncode() is None for echo in echoes):
-            await asyncio.sleep(0.001)
+        for echo in echoes:
+            await echo.exited.wait()
     for echo in echoes:
         echo.transport.close()
 

@@ -140,6 +140,26 @@ def _rich_table(table: Table) -> Any:
 
 def markdown(document: dict[str, Any]) -> str:
     """Write a document as Markdown for docs/performance.md, losses in bold."""
+    return "\n".join([*_markdown_tables(document), *_origin(document)])
+
+
+def combined_markdown(documents: list[dict[str, Any]]) -> str:
+    """Write several documents as one Markdown, a section each.
+
+    Where they come from is told once, behind the last of those in a row that agree in it.
+    """
+    lines: list[str] = []
+    for number, document in enumerate(documents):
+        following = documents[number + 1 : number + 2]
+        origin = _origin(document)
+        lines += [f"## {document['job']}", "", *_markdown_tables(document)]
+        if not following or _origin(following[0]) != origin:
+            lines += origin
+    return "\n".join(lines)
+
+
+def _markdown_tables(document: dict[str, Any]) -> list[str]:
+    """Give the lines of a document's tables, remarks and notes, an empty one last."""
     lines: list[str] = []
     for table in tables(document):
         lines += [f"### {table.title}", ""]
@@ -151,12 +171,18 @@ def markdown(document: dict[str, Any]) -> str:
         if table.remarks:
             lines.append("")
     lines += [f"- note: {note}" for note in document["notes"]]
-    lines += [
+    if document["notes"]:
+        lines.append("")
+    return lines
+
+
+def _origin(document: dict[str, Any]) -> list[str]:
+    """Give the lines that tell where a document's numbers come from, an empty one last."""
+    return [
         f"{host_line(document['host'])}. {_closed_loop(document)}",
         f"Versions: {versions(document)}.",
         "",
     ]
-    return "\n".join(lines)
 
 
 def _closed_loop(document: dict[str, Any]) -> str:

@@ -81,8 +81,8 @@ FEW_CONNECTIONS: Final = (50,)
 
 TRAIN_DATAGRAMS: Final = 32
 TRAIN_CONNECTIONS: Final = (4,)
-"""Length of a train and clients of `noria lab trains`: enough for the server to have something to do at any time, few
-enough for its socket to hold a train of each."""
+"""Length of a train and clients of `noria lab trains`: enough of them for the server to have
+something to do at any time, few enough for its socket to hold a train of each."""
 
 TRAIN_RECEIVE_BYTES: Final = 1 << 22
 """What a server asks for to hold trains in (SO_RCVBUF); the kernel gives what it allows."""

@@ -1,8 +1,8 @@
 """`noria lab trains`: CPU per datagram of trains, which go in one direction only.
 
-A train is many datagrams of one length and a short one that ends it; another short one goes the other
-way, to acknowledge or to ask. What those two cost is in the figures. `noria+offload` is noria with
-what its transports have beside asyncio's (UDP_GRO, UDP_SEGMENT), and is compared with noria
+A train is many datagrams of one length and a short one that ends it; another short one goes the
+other way, to acknowledge or to ask. What those two cost is in the figures. `noria+offload` is noria
+with what its transports have beside asyncio's (UDP_GRO, UDP_SEGMENT), and is compared with noria
 without.
 """
 

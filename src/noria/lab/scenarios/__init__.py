@@ -26,25 +26,27 @@ SCENARIOS: Final = {
     "udp": "noria.lab.scenarios.udp",
     "tls": "noria.lab.scenarios.tls",
     "http": "noria.lab.scenarios.http",
-    "train-in": "noria.lab.scenarios.trains:start_incoming",
-    "train-out": "noria.lab.scenarios.trains:start_outgoing",
+    "train-in": "noria.lab.scenarios.trains",
+    "train-out": "noria.lab.scenarios.trains",
 }
-"""Where they are, with the name of the function where it is not `start`."""
+
+STARTS: Final = {"train-in": "start_incoming", "train-out": "start_outgoing"}
+"""What stands for `start` where two are in one module."""
 
 
 def variants(name: str) -> frozenset[str]:
     """Tell in which other ways a scenario's server can be built; none for what is no scenario."""
     if name not in SCENARIOS:
         return frozenset()
-    module_name, _, _ = SCENARIOS[name].partition(":")
-    found = getattr(importlib.import_module(module_name), "VARIANTS", frozenset())
-    return cast("frozenset[str]", found)
+    found: frozenset[str] = getattr(
+        importlib.import_module(SCENARIOS[name]), "VARIANTS", frozenset()
+    )
+    return found
 
 
 def load(name: str) -> Callable[[Place], Awaitable[list[object]]]:
     """Return the `start` of a scenario. Raises LabError for an unknown name."""
     if name not in SCENARIOS:
         raise LabError(f"unknown scenario {name!r}; there are {', '.join(SCENARIOS)}")
-    module_name, _, start = SCENARIOS[name].partition(":")
-    found = getattr(importlib.import_module(module_name), start or "start")
+    found = getattr(importlib.import_module(SCENARIOS[name]), STARTS.get(name, "start"))
     return cast("Callable[[Place], Awaitable[list[object]]]", found)

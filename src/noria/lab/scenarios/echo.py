@@ -86,9 +86,7 @@ async def listen(place: Place, context: ssl.SSLContext | None = None) -> list[ob
     servers: list[asyncio.AbstractServer] = []
     if place.path:
         servers.append(
-            await loop.create_unix_server(
-                protocol, place.path, backlog=place.backlog, ssl=context
-            )
+            await loop.create_unix_server(protocol, place.path, backlog=place.backlog, ssl=context)
         )
     else:
         servers.extend(
