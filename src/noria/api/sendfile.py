@@ -129,10 +129,10 @@ class SendfileMixin(ExecutorMixin, SocketsMixin):
     ) -> int:
         if not isinstance(transport, SendingTransport):
             raise asyncio.SendfileNotAvailableError("sendfile syscall is not supported")
-        was_reading = transport.is_reading()  # type: ignore[attr-defined]
+        was_reading = transport.is_reading()
         written = transport._begin_file()
         try:
-            transport.pause_reading()  # type: ignore[attr-defined]
+            transport.pause_reading()
             await written
             _check_open(transport)
             _check_arguments(transport.get_extra_info("socket"), file, offset, count)
@@ -140,7 +140,7 @@ class SendfileMixin(ExecutorMixin, SocketsMixin):
         finally:
             transport._end_file()
             if was_reading:
-                transport.resume_reading()  # type: ignore[attr-defined]
+                transport.resume_reading()
 
     async def _sock_sendfile_native(
         self, sock: socket.socket, file: Any, offset: int, count: int | None

@@ -2,13 +2,12 @@ from noria.core.descriptor cimport Descriptor
 from noria.loop.core cimport LoopCore
 from noria.native cimport calls
 from noria.native cimport sockets as native
+from noria.transports.base cimport BaseTransport
 
 cdef bint _COMPILED
 
 
-cdef class Connection:
-    cdef object __weakref__
-    cdef readonly LoopCore _loop
+cdef class Connection(BaseTransport):
     cdef public Descriptor _descriptor
     # Together eight bytes, because every connection has them.
     cdef readonly int _fd
@@ -20,8 +19,6 @@ cdef class Connection:
     cdef object _local
     cdef object _extra
     cdef object _server
-    cdef readonly object _context
-    cdef readonly object _protocol
 
     cdef object _set_up(self, LoopCore loop, Descriptor descriptor, object peer, object extra,
                         object server, object context)
@@ -29,7 +26,6 @@ cdef class Connection:
     cdef object _stop_sending(self)
     cdef bint _send_all(self) except -1
     cdef list _state(self)
-    cdef object _user_error(self, object exc, str message)
     cpdef object _force_close(self, object exc)
     cdef object _release(self)
     cdef object _remember_local(self)

@@ -12,11 +12,11 @@ import asyncio
 import socket
 import warnings
 from asyncio import trsock
-from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from noria.native import calls
 from noria.native import sockets as native
+from noria.transports.base import BaseTransport
 
 if TYPE_CHECKING:
     from noria.core.descriptor import Descriptor
@@ -26,22 +26,18 @@ _Socket = socket.socket
 _COMPILED = native.COMPILED  # for the compiler, typed in the .pxd
 
 
-class Connection:
+class Connection(BaseTransport):
     """A connected descriptor, its protocol, and its end."""
 
     __slots__ = (
-        "__weakref__",
         "_closing",
-        "_context",
         "_descriptor",
         "_eof",
         "_extra",
         "_fd",
         "_local",
-        "_loop",
         "_lost",
         "_peer",
-        "_protocol",
         "_server",
         "_sock",
     )
@@ -66,7 +62,7 @@ class Connection:
         self._extra = extra
         self._server = server
         self._context = calls.copy_context() if context is None else context
-        self._protocol: Any = None
+        self._protocol = None
         self._lost = 0
         self._closing = False
         self._eof = False
@@ -75,11 +71,6 @@ class Connection:
     def __class__(self) -> type:
         """asyncio's class, so that `isinstance` finds it; see loop/handles.py."""
         return asyncio.Transport
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Give the current protocol; None after the connection is lost."""
-        protocol: asyncio.BaseProtocol = self._protocol
-        return protocol
 
     # -- what a transport adds --------------------------------------------------------------
 
@@ -116,26 +107,6 @@ class Connection:
     def abort(self) -> None:
         """Close without sending what is buffered."""
         self._force_close(None)
-
-    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        if isinstance(exc, OSError):
-            if self._loop._debug:
-                logger.debug("%r: %s", self, message, exc_info=exc)
-        else:
-            self._loop.call_exception_handler(
-                {
-                    "message": message,
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
-        self._force_close(exc)
-
-    def _user_error(self, exc: BaseException, message: str) -> None:
-        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
-            raise exc
-        self._fatal_error(exc, message)
 
     def _force_close(self, exc: BaseException | None) -> None:
         if self._lost:

@@ -5,7 +5,7 @@ from noria.native cimport calls
 from noria.native cimport sockets as native
 from noria.native.datagrams cimport Endpoint
 from noria.transports.flow cimport WriteFlow
-from noria.transports.flow_connection cimport FlowConnection
+from noria.transports.reading cimport ReadingConnection
 
 cdef int _WAIT_WRITABLE
 cdef Py_ssize_t _QUEUE_MAX
@@ -22,7 +22,7 @@ cdef class WaitForRoom(Operation):
     cdef public DatagramSender transport
 
 
-cdef class DatagramSender(FlowConnection):
+cdef class DatagramSender(ReadingConnection):
     cdef Endpoint _endpoint
     cdef WaitForRoom _room
     cdef object _address

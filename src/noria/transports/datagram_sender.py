@@ -28,7 +28,7 @@ from noria.limits import (
 from noria.native import calls
 from noria.native import sockets as native
 from noria.native.datagrams import ByName, Endpoint
-from noria.transports.flow_connection import FlowConnection
+from noria.transports.reading import ReadingConnection
 
 if TYPE_CHECKING:
     from noria.core.descriptor import Descriptor
@@ -66,7 +66,7 @@ class WaitForRoom(Operation):
             transport._on_room(result)
 
 
-class DatagramSender(FlowConnection):
+class DatagramSender(ReadingConnection):
     """A datagram socket that is sent to."""
 
     __slots__ = (
@@ -400,11 +400,12 @@ class DatagramSender(FlowConnection):
     def _release(self) -> None:
         if self._room is not None:
             self._room.transport = None
-        FlowConnection._release(self)
+        ReadingConnection._release(self)
 
     def _state(self) -> list[str]:
         state = "polling" if self._blocked else "idle"
-        return [f"write=<{state}, bufsize={self.get_write_buffer_size()}>"]
+        words = f"write=<{state}, bufsize={self.get_write_buffer_size()}>"
+        return [*ReadingConnection._state(self), words]
 
     def _end_if_sent(self) -> None:
         if self._closing and not self._lost and not self._waiting and not self._sending:
@@ -430,14 +431,7 @@ class DatagramSender(FlowConnection):
     def _protocol_raised(self, exc: BaseException, name: str) -> None:
         if isinstance(exc, (SystemExit, KeyboardInterrupt)):
             raise exc
-        self._loop.call_exception_handler(
-            {
-                "message": f"Exception in protocol.{name}()",
-                "exception": exc,
-                "transport": self,
-                "protocol": self._protocol,
-            }
-        )
+        self._report(exc, f"Exception in protocol.{name}()")
 
 
 def _plain(data: Any) -> Any:

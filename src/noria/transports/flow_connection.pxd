@@ -16,5 +16,4 @@ cdef class FlowConnection(Connection):
     cdef WriteFlow _make_flow(self)
     cdef object _maybe_pause_protocol(self, WriteFlow flow)
     cdef object _maybe_resume_protocol(self, WriteFlow flow)
-    cdef object _call_flow_method(self, str name)
     cdef object _write_after_loss(self)

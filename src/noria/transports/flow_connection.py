@@ -64,32 +64,12 @@ class FlowConnection(Connection):
         self._maybe_pause_protocol(flow)
 
     def _maybe_pause_protocol(self, flow: WriteFlow) -> None:
-        if flow.size <= flow.high or flow.paused:
-            return
-        flow.paused = True
-        self._call_flow_method("pause_writing")
+        if not flow.paused and flow.size > flow.high:
+            self._pause_protocol(flow)
 
     def _maybe_resume_protocol(self, flow: WriteFlow) -> None:
-        if not flow.paused or flow.size > flow.low:
-            return
-        flow.paused = False
-        self._call_flow_method("resume_writing")
-
-    def _call_flow_method(self, name: str) -> None:
-        # In the caller's context, as asyncio does: pausing happens inside the caller's write().
-        try:
-            getattr(self._protocol, name)()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._loop.call_exception_handler(
-                {
-                    "message": f"protocol.{name}() failed",
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
+        if flow.paused and flow.size <= flow.low:
+            self._resume_protocol(flow)
 
     def _make_flow(self) -> WriteFlow:
         flow = self._flow

@@ -1,4 +1,5 @@
-cdef class Inner:
-    cdef object __weakref__
+from noria.transports.base cimport BaseTransport
 
+
+cdef class Inner(BaseTransport):
     cdef object _take(self, object data)

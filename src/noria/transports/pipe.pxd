@@ -4,6 +4,7 @@ from noria.core.operation cimport Operation
 from noria.loop.core cimport LoopCore
 from noria.native cimport calls
 from noria.native cimport pipes as native
+from noria.transports.base cimport BaseTransport
 
 cdef int _EAGAIN
 cdef Py_ssize_t _READ_BYTES
@@ -17,15 +18,11 @@ cdef class PipeWait(Operation):
     cdef public bint waiting
 
 
-cdef class PipeTransport:
-    cdef object __weakref__
+cdef class PipeTransport(BaseTransport):
     cdef public Descriptor _descriptor
-    cdef public LoopCore _loop
     cdef public PipeWait _readable
     cdef public object _extra
     cdef public object _pipe
-    cdef public object _protocol
-    cdef public object _context
     cdef public int _fd
     cdef public bint _started
     cdef public bint _closing
@@ -36,10 +33,7 @@ cdef class PipeTransport:
     cdef object _grow(self)
     cpdef object _wait_for_peer(self)
     cpdef object _on_news(self, PipeWait op, long long result)
-    cpdef object _report(self, object exc, str message)
-    cdef object _fatal_error(self, object exc, str message)
-    cdef bint _is_ordinary(self, object exc) except -1
-    cpdef object _close(self, object exc)
+    cpdef object _force_close(self, object exc)
     cpdef object _release(self)
     cpdef object _look(self)
     cdef object _end_waits(self)

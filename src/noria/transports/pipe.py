@@ -38,6 +38,7 @@ from noria.limits import (
 )
 from noria.native import calls
 from noria.native import pipes as native
+from noria.transports.base import BaseTransport
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -82,7 +83,7 @@ class PipeWait(Operation):
         return self.transport is None
 
 
-class PipeTransport:
+class PipeTransport(BaseTransport):
     """One end of a pipe, its protocol, and its end; what reading and writing have in common.
 
     Args:
@@ -98,17 +99,13 @@ class PipeTransport:
     """
 
     __slots__ = (
-        "__weakref__",
         "_closing",
-        "_context",
         "_descriptor",
         "_extra",
         "_fd",
         "_grows",
-        "_loop",
         "_lost",
         "_pipe",
-        "_protocol",
         "_readable",
         "_started",
     )
@@ -128,7 +125,7 @@ class PipeTransport:
         self._loop = loop
         self._fd = descriptor.fd
         self._pipe = pipe
-        self._protocol: Any = protocol
+        self._protocol = protocol
         self._context = calls.copy_context() if context is None else context
         self._started = False
         self._closing = False
@@ -182,27 +179,6 @@ class PipeTransport:
         self._grows = False
         hold_more(self._fd)
 
-    # -- the protocol -----------------------------------------------------------------------
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Give the following events to another protocol."""
-        self._protocol = protocol
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Give the current protocol; None after the connection is lost."""
-        protocol: asyncio.BaseProtocol = self._protocol
-        return protocol
-
-    def _report(self, exc: BaseException, message: str) -> None:
-        self._loop.call_exception_handler(
-            {
-                "message": message,
-                "exception": exc,
-                "transport": self,
-                "protocol": self._protocol,
-            }
-        )
-
     # -- ending -----------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -213,20 +189,7 @@ class PipeTransport:
         """Whether the transport is closing or closed."""
         return self._closing
 
-    def _fatal_error(self, exc: BaseException, message: str) -> None:
-        if self._is_ordinary(exc):
-            if self._loop._debug:
-                logger.debug("%r: %s", self, message, exc_info=exc)
-        else:
-            self._report(exc, message)
-        self._close(exc)
-
-    def _is_ordinary(self, exc: BaseException) -> bool:
-        """Whether it is a way in which such a pipe ends, and nothing to report."""
-        raise NotImplementedError
-
-    def _close(self, exc: BaseException | None) -> None:
-        """End without further ado; the protocol is told from the loop, once (T5)."""
+    def _force_close(self, exc: BaseException | None) -> None:
         self._closing = True
         if not self._lost:
             self._lost = True
@@ -311,7 +274,7 @@ class ReadPipeTransport(PipeTransport):
     def close(self) -> None:
         """Close the pipe; what has not been read is lost. Idempotent."""
         if not self._closing:
-            self._close(None)
+            self._force_close(None)
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -373,9 +336,7 @@ class ReadPipeTransport(PipeTransport):
         else:
             exc = calls.try_method_in_context(self._context, protocol, "data_received", data)
         if exc is not None:
-            if isinstance(exc, (SystemExit, KeyboardInterrupt)):
-                raise exc
-            self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
+            self._user_error(exc, "Fatal error: protocol.data_received() call failed.")
         return True
 
     def _read_failed(self, result: int) -> None:
@@ -387,7 +348,7 @@ class ReadPipeTransport(PipeTransport):
             logger.info("%r was closed by peer", self)
         self._closing = True
         self._loop.call_soon(self._protocol.eof_received, context=self._context)
-        self._close(None)
+        self._force_close(None)
 
     def _look(self) -> None:
         """Read what is there already, and the end."""

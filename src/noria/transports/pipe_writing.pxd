@@ -21,10 +21,8 @@ cdef class WritePipeTransport(PipeTransport):
     cpdef object _on_news(self, PipeWait op, long long result)
     cdef object _on_reader_gone(self)
     cpdef object _look(self)
-    cdef bint _is_ordinary(self, object exc) except -1
-    cpdef object _close(self, object exc)
+    cpdef object _force_close(self, object exc)
     cdef object _end_waits(self)
     cdef list _state(self)
     cdef object _maybe_pause_protocol(self)
     cdef object _maybe_resume_protocol(self)
-    cdef object _call_flow_method(self, str name)

@@ -121,7 +121,7 @@ class WritePipeTransport(PipeTransport):
             if flow.size:
                 self._wait(self._writable)
             elif self._closing:
-                self._close(None)
+                self._force_close(None)
 
     def can_write_eof(self) -> bool:
         """Whether `write_eof` works: it does."""
@@ -133,7 +133,7 @@ class WritePipeTransport(PipeTransport):
             return
         self._closing = True
         if not self._flow.size:
-            self._close(None)
+            self._force_close(None)
 
     def close(self) -> None:
         """Close the pipe after what is buffered. Idempotent."""
@@ -141,7 +141,7 @@ class WritePipeTransport(PipeTransport):
 
     def abort(self) -> None:
         """Close the pipe without writing what is buffered."""
-        self._close(None)
+        self._force_close(None)
 
     # -- the reader -------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class WritePipeTransport(PipeTransport):
     def _on_reader_gone(self) -> None:
         if self._loop._debug:
             logger.info("%r was closed by peer", self)
-        self._close(BrokenPipeError() if self._flow.size else None)
+        self._force_close(BrokenPipeError() if self._flow.size else None)
 
     def _look(self) -> None:
         """Close if the reader is gone."""
@@ -173,12 +173,9 @@ class WritePipeTransport(PipeTransport):
 
     # -- ending -----------------------------------------------------------------------------
 
-    def _is_ordinary(self, exc: BaseException) -> bool:
-        return isinstance(exc, OSError)
-
-    def _close(self, exc: BaseException | None) -> None:
+    def _force_close(self, exc: BaseException | None) -> None:
         self._flow.clear()
-        PipeTransport._close(self, exc)
+        PipeTransport._force_close(self, exc)
 
     def _end_waits(self) -> None:
         PipeTransport._end_waits(self)
@@ -213,24 +210,13 @@ class WritePipeTransport(PipeTransport):
 
     def _maybe_pause_protocol(self) -> None:
         flow = self._flow
-        if flow.size > flow.high and not flow.paused:
-            flow.paused = True
-            self._call_flow_method("pause_writing")
+        if not flow.paused and flow.size > flow.high:
+            self._pause_protocol(flow)
 
     def _maybe_resume_protocol(self) -> None:
         flow = self._flow
         if flow.paused and flow.size <= flow.low:
-            flow.paused = False
-            self._call_flow_method("resume_writing")
-
-    def _call_flow_method(self, name: str) -> None:
-        # In the caller's context, as asyncio does: pausing happens inside the caller's write().
-        try:
-            getattr(self._protocol, name)()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._report(exc, f"protocol.{name}() failed")
+            self._resume_protocol(flow)
 
 
 def _is_broken(fd: int) -> bool:

@@ -4,7 +4,7 @@ from noria.core.operation cimport Operation
 from noria.loop.core cimport LoopCore
 from noria.native cimport sockets as native
 from noria.transports.flow cimport WriteFlow
-from noria.transports.flow_connection cimport FlowConnection
+from noria.transports.reading cimport ReadingConnection
 
 cdef int _SEND
 cdef int _SEND_VECTOR
@@ -20,7 +20,7 @@ cdef class SendOperation(Operation):
     cdef public SendingTransport transport
 
 
-cdef class SendingTransport(FlowConnection):
+cdef class SendingTransport(ReadingConnection):
     cdef SendOperation _sending
 
     cdef object _set_up(self, LoopCore loop, Descriptor descriptor, object peer, object extra,

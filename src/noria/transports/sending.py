@@ -17,7 +17,7 @@ from noria.core.operation import IN_FLIGHT, Operation
 from noria.errors import from_result
 from noria.limits import DEFERRED_SEND_BYTES_MAX, SPARE_SENDS_MAX
 from noria.native import sockets as native
-from noria.transports.flow_connection import FlowConnection
+from noria.transports.reading import ReadingConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,7 +56,7 @@ class SendOperation(Operation):
         return transport is not None and transport._absorb_sent(self, result)
 
 
-class SendingTransport(FlowConnection):
+class SendingTransport(ReadingConnection):
     """A connection that data is written to."""
 
     __slots__ = ("_sending",)
@@ -70,7 +70,7 @@ class SendingTransport(FlowConnection):
         server: Any,
         context: Any,
     ) -> None:
-        FlowConnection._set_up(self, loop, descriptor, peer, extra, server, context)
+        ReadingConnection._set_up(self, loop, descriptor, peer, extra, server, context)
         self._sending: SendOperation | None = None
 
     def _stop_sending(self) -> None:
@@ -91,7 +91,8 @@ class SendingTransport(FlowConnection):
 
     def _state(self) -> list[str]:
         state = "idle" if self._sending is None else "polling"
-        return [f"write=<{state}, bufsize={self.get_write_buffer_size()}>"]
+        words = f"write=<{state}, bufsize={self.get_write_buffer_size()}>"
+        return [*ReadingConnection._state(self), words]
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send data; never waits. What cannot be sent at once is kept.

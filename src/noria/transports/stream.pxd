@@ -1,8 +1,8 @@
 cimport cython
-from noria.core.operation cimport Operation
 from noria.native cimport calls
 from noria.native cimport sockets as native
 from noria.transports.inner cimport Inner
+from noria.transports.reading cimport ReceiveOperation
 from noria.transports.sending cimport SendingTransport
 
 cdef int _RECEIVE
@@ -16,34 +16,14 @@ cdef int _RECEIVING
 cdef int _CANCELLING
 
 
-@cython.final
-cdef class ReceiveOperation(Operation):
-    cdef public StreamTransport transport
-
-
 cdef class StreamTransport(SendingTransport):
-    cdef ReceiveOperation _receive
-    cdef list _held
-    cdef unsigned char _buffered
-    cdef unsigned char _inner
-    cdef unsigned char _receiving
-    cdef readonly unsigned char _paused
-    cdef unsigned char _started
-
-    cdef object _release(self)
-    cdef list _state(self)
     cdef object _take_protocol(self, object protocol)
     cpdef object _set_nodelay(self)
-    cpdef object _start(self, object waiter=*)
-    cpdef object _begin(self, object waiter)
-    cdef bint _at_end(self)
-    cdef object _receive_on(self)
     cdef object _start_receiving(self)
-    cdef object _stop_receiving(self)
     cdef object _on_receive(self, long long result, int flags, object data)
     @cython.locals(inner=Inner)
     cdef object _deliver_data(self, object data)
-    cdef object _hold(self, object data)
+    cdef object _deliver_held(self, object held)
     @cython.locals(share=Py_ssize_t, size=Py_ssize_t, received=Py_ssize_t)
     cdef object _receive_into_protocol(self)
     cdef object _on_eof(self)

@@ -1,15 +1,11 @@
 # cython: boundscheck=False, wraparound=False
 """StreamTransport: asyncio's transport for TCP and Unix stream sockets.
 
-Reading. One multishot receive is in flight while the protocol wants data. Pausing cancels it; what
-it had already collected is held back and delivered first on resuming, so no byte is lost or doubled
-(T1). A BufferedProtocol gets its data received straight into its own memory: there the operation in
-flight only waits for readability.
+The receive in flight (see transports/reading.py) is a multishot one. A BufferedProtocol gets its
+data received straight into its own memory: there the operation in flight only waits for
+readability.
 
 Writing is in transports/sending.py, ending in transports/connection.py.
-
-States of reading (`_receiving`): STOPPED - (start) -> RECEIVING - (pause, close) -> CANCELLING -
-(completion -ECANCELED) -> STOPPED, or back to RECEIVING when resumed meanwhile.
 """
 
 from __future__ import annotations
@@ -21,12 +17,12 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
-from noria.core.operation import Operation
 from noria.errors import from_result
 from noria.limits import RECEIVE_BYTES, RECEIVE_BYTES_PER_TURN_MAX
 from noria.native import calls
 from noria.native import sockets as native
 from noria.transports.inner import Inner
+from noria.transports.reading import ReceiveOperation
 from noria.transports.sending import SendingTransport
 
 if TYPE_CHECKING:
@@ -47,30 +43,6 @@ _RECEIVING = 1
 _CANCELLING = 2
 
 
-class ReceiveOperation(Operation):
-    """The receive of one transport."""
-
-    __slots__ = ("transport",)
-
-    def __init__(
-        self, transport: StreamTransport, descriptor: Descriptor, fd: int, sock: Any
-    ) -> None:
-        self._set_up(_RECEIVE, fd, sock)
-        self.transport: StreamTransport | None = transport
-        self.descriptor = descriptor
-        self.expectant = True
-
-    def deliver(self, result: int, flags: int, data: object) -> None:
-        """Pass a completion on to the transport."""
-        transport = self.transport
-        if transport is not None:
-            transport._on_receive(result, flags, data)
-
-    def absorb(self, result: int) -> bool:
-        """Let it end unnoticed once the transport is gone."""
-        return self.transport is None
-
-
 class StreamTransport(SendingTransport):
     """Transport of one connected stream socket.
 
@@ -84,7 +56,7 @@ class StreamTransport(SendingTransport):
         context: context that the protocol is called in; None copies the current one.
     """
 
-    __slots__ = ("_buffered", "_held", "_inner", "_paused", "_receive", "_receiving", "_started")
+    __slots__ = ()
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -100,11 +72,7 @@ class StreamTransport(SendingTransport):
         context: Any = None,
     ) -> None:
         self._set_up(loop, descriptor, peer, extra, server, context)
-        self._held: list[Any] | None = None
-        self._paused = False
-        self._started = False
-        self._receiving = _STOPPED
-        self._receive = ReceiveOperation(self, descriptor, self._fd, self._sock)
+        self._set_up_reading(ReceiveOperation(self, _RECEIVE, descriptor, self._fd, self._sock))
         self._take_protocol(protocol)
         if server is not None:
             server._attach(self)
@@ -113,35 +81,6 @@ class StreamTransport(SendingTransport):
     def _set_nodelay(self) -> None:
         """Switch Nagle's algorithm off where the socket is TCP, as asyncio does."""
         native.set_nodelay(self._fd, self._sock, self._peer)
-
-    # -- starting ---------------------------------------------------------------------------
-
-    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None:
-        """Call `connection_made`, begin to read, release the waiter; once, from the loop."""
-        try:
-            calls.call_method_in_context(self._context, self._protocol, "connection_made", self)
-        except (SystemExit, KeyboardInterrupt):
-            self._loop.call_soon(self._begin, waiter)  # the next run goes on here (L4)
-            raise
-        except BaseException as exc:
-            self._loop.call_exception_handler(
-                {
-                    "message": "Exception in protocol.connection_made()",
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
-        self._begin(waiter)
-
-    def _begin(self, waiter: asyncio.Future[Any] | None) -> None:
-        self._started = True
-        if self._paused and not self._closing:
-            self._start_receiving()  # so that the engine knows whose descriptor it is
-            self._stop_receiving()
-        self._receive_on()
-        if waiter is not None and not waiter.cancelled():
-            waiter.set_result(None)
 
     # -- the protocol -----------------------------------------------------------------------
 
@@ -154,51 +93,7 @@ class StreamTransport(SendingTransport):
         self._inner = isinstance(protocol, Inner)
         self._buffered = isinstance(protocol, _BufferedProtocol)
 
-    # -- ending -----------------------------------------------------------------------------
-
-    def _release(self) -> None:
-        self._receive.transport = None
-        self._held = None
-        SendingTransport._release(self)
-
-    def _state(self) -> list[str]:
-        reading = "polling" if self._receiving == _RECEIVING else "idle"
-        return [f"read={reading}", *SendingTransport._state(self)]
-
     # -- reading ----------------------------------------------------------------------------
-
-    def is_reading(self) -> bool:
-        """Whether the protocol may get data now."""
-        return not self._closing and not self._paused
-
-    def pause_reading(self) -> None:
-        """Stop `data_received` calls until `resume_reading`. Idempotent."""
-        if self._closing or self._paused:
-            return
-        self._paused = True
-        self._stop_receiving()
-        if self._loop._debug:
-            logger.debug("%r pauses reading", self)
-
-    def resume_reading(self) -> None:
-        """Let data come again. Idempotent."""
-        if self._closing or not self._paused:
-            return
-        self._paused = False
-        if self._loop._debug:
-            logger.debug("%r resumes reading", self)
-        if self._held is not None:
-            self._loop.call_soon(self._release_held)
-        elif self._started:
-            self._receive_on()
-
-    def _at_end(self) -> bool:
-        return self._receive.transport is None
-
-    def _receive_on(self) -> None:
-        """Begin or go on to receive, unless something speaks against it."""
-        if not (self._paused or self._closing or self._receiving != _STOPPED or self._at_end()):
-            self._start_receiving()
 
     def _start_receiving(self) -> None:
         op = self._receive
@@ -213,11 +108,6 @@ class StreamTransport(SendingTransport):
         if self._loop._engine.submit(op):
             self._receiving = _STOPPED
             self._read_failed(op.result)
-
-    def _stop_receiving(self) -> None:
-        if self._receiving == _RECEIVING:
-            self._receiving = _CANCELLING
-            self._loop._engine.cancel(self._receive)
 
     def _on_receive(self, result: int, flags: int, data: Any) -> None:
         """Take one completion of the receive."""
@@ -276,28 +166,13 @@ class StreamTransport(SendingTransport):
         if not self._closing and not self._paused and self._receiving == _STOPPED:
             self._start_receiving()
 
-    def _hold(self, data: Any) -> None:
-        if self._held is None:
-            self._held = []
-        self._held.append(data)
-
-    def _release_held(self) -> None:
-        """Deliver what came in after a pause, as far as the protocol lets it."""
-        try:
-            while self._held and not self._paused and not self._closing:
-                held = self._held.pop(0)
-                if type(held) is int:
-                    self._read_failed(held)
-                elif held:
-                    self._deliver_data(held)
-                else:
-                    self._on_eof()
-        except (SystemExit, KeyboardInterrupt):
-            self._loop.call_soon(self._release_held)  # the next run goes on here (L4)
-            raise
-        if not self._held:
-            self._held = None
-            self._receive_on()
+    def _deliver_held(self, held: Any) -> None:
+        if type(held) is int:
+            self._read_failed(held)
+        elif held:
+            self._deliver_data(held)
+        else:
+            self._on_eof()
 
     def _receive_into_protocol(self) -> None:
         """Receive into the protocol's own memory until the socket is empty or the share is used."""
@@ -344,7 +219,7 @@ class StreamTransport(SendingTransport):
     def _on_eof(self) -> None:
         if self._loop._debug:
             logger.debug("%r received EOF", self)
-        self._receive.transport = None  # nothing more comes; see _at_end
+        self._receive.transport = None  # nothing more comes
         try:
             keep_open = calls.call_in_context(self._context, self._protocol.eof_received, ())
         except (SystemExit, KeyboardInterrupt):

@@ -28,4 +28,3 @@ cdef class TLSSending(TLSSession):
     cdef WriteFlow _make_flow(self)
     cdef object _maybe_pause_protocol(self, WriteFlow flow)
     cdef object _maybe_resume_protocol(self, WriteFlow flow)
-    cdef object _call_flow_method(self, str name)

@@ -1,5 +1,4 @@
 cimport cython
-from noria.loop.core cimport LoopCore
 from noria.native cimport calls
 from noria.transports.flow cimport WriteFlow
 from noria.transports.inner cimport Inner
@@ -13,15 +12,12 @@ cdef int _OVER
 
 
 cdef class TLSSession(Inner):
-    cdef readonly LoopCore _loop
     cdef object _sslcontext
     cdef readonly object _sslobj
     cdef object _engine
     cdef readonly object _incoming
     cdef readonly object _outgoing
     cdef readonly object _lower
-    cdef readonly object _context
-    cdef object _protocol
     cdef object _waiter
     cdef object _timer
     cdef object _seconds
@@ -68,6 +64,4 @@ cdef class TLSSession(Inner):
     cdef object _on_close_notify(self)
     cdef object _end_without_notify(self)
     cdef object _end(self)
-    cdef object _fatal_error(self, object exc, object message=*)
-    cdef object _user_error(self, object exc, str message)
     cpdef object _force_close(self, object exc)

@@ -68,7 +68,6 @@ class TLSSession(Inner):
         "_at",
         "_buffered",
         "_closing",
-        "_context",
         "_direct",
         "_engine",
         "_fed",
@@ -78,7 +77,6 @@ class TLSSession(Inner):
         "_incoming",
         "_inner",
         "_input",
-        "_loop",
         "_lost_writes",
         "_lower",
         "_lower_paused",
@@ -87,7 +85,6 @@ class TLSSession(Inner):
         "_outgoing",
         "_paused",
         "_peer_closed",
-        "_protocol",
         "_ready",
         "_room",
         "_seconds",
@@ -137,7 +134,7 @@ class TLSSession(Inner):
         self._engine: Any = None
         self._direct = False
         self._lower: Any = None
-        self._context: Any = None
+        self._context = None
         self._timer: Any = None
         self._started = 0.0
         self._state = _NEW
@@ -189,11 +186,6 @@ class TLSSession(Inner):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Give the following events to another protocol."""
         self._take_protocol(protocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Give the current protocol; None after the connection is lost."""
-        protocol: asyncio.BaseProtocol = self._protocol
-        return protocol
 
     def _take_protocol(self, protocol: Any) -> None:
         self._protocol = protocol
@@ -456,26 +448,6 @@ class TLSSession(Inner):
             self._flow.clear()
 
     # -- errors -----------------------------------------------------------------------------
-
-    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on TLS") -> None:
-        if isinstance(exc, OSError):
-            if self._loop._debug:
-                logger.debug("%r: %s", self, message, exc_info=exc)
-        else:
-            self._loop.call_exception_handler(
-                {
-                    "message": message,
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
-        self._force_close(exc)
-
-    def _user_error(self, exc: BaseException, message: str) -> None:
-        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
-            raise exc
-        self._fatal_error(exc, message)
 
     def _force_close(self, exc: BaseException | None) -> None:
         self._closing = True
