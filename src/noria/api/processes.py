@@ -62,11 +62,11 @@ class ProcessesMixin(LoopCore):
         _check_text(universal_newlines, bufsize, encoding, errors, text)
         if shell:
             raise ValueError("shell must be False")
-        protocol = protocol_factory()
         about = f"execute program {program!r}"
-        files = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
-        keywords = {**kwargs, **files, "shell": False, "bufsize": bufsize}
-        return await self._start_process(protocol, (program, *args), keywords, files, about)
+        files = (stdin, stdout, stderr)
+        return await self._start_process(
+            protocol_factory, (program, *args), about, files, kwargs | {"shell": False}
+        )
 
     async def subprocess_shell(
         self,
@@ -98,27 +98,30 @@ class ProcessesMixin(LoopCore):
         _check_text(universal_newlines, bufsize, encoding, errors, text)
         if not shell:
             raise ValueError("shell must be True")
-        protocol = protocol_factory()
         about = f"run shell command {cmd!r}"
-        files = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
-        keywords = {**kwargs, **files, "shell": True, "bufsize": bufsize}
-        return await self._start_process(protocol, cmd, keywords, files, about)
+        files = (stdin, stdout, stderr)
+        return await self._start_process(
+            protocol_factory, cmd, about, files, kwargs | {"shell": True}
+        )
 
     async def _start_process(
         self,
-        protocol: _Protocol,
+        protocol_factory: Callable[[], _Protocol],
         args: Any,
-        keywords: dict[str, Any],
-        files: dict[str, Any],
         about: str,
+        files: tuple[Any, Any, Any],
+        keywords: dict[str, Any],
     ) -> tuple[asyncio.SubprocessTransport, _Protocol]:
+        protocol = protocol_factory()
         if sys.platform == "win32":
             raise NotImplementedError("noria has no child processes on Windows")
         self._check_closed()
+        named = dict(zip(("stdin", "stdout", "stderr"), files, strict=True))
         if self._debug:
             # Not the arguments: there may be a password among them.
-            logger.debug(" ".join([about, *_describe(files)]))
+            logger.debug(" ".join([about, *_describe(named)]))
         extra = keywords.pop("extra", None)
+        keywords |= named | {"bufsize": 0}
         transport = ProcessTransport(self, protocol, args, keywords, extra)
         waiter = self.create_future()
         self.call_soon(transport._start, waiter, context=transport._context)
