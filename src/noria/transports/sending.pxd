@@ -1,5 +1,4 @@
 cimport cython
-from noria.core.descriptor cimport Descriptor
 from noria.core.operation cimport Operation
 from noria.loop.core cimport LoopCore
 from noria.native cimport sockets as native
@@ -23,8 +22,7 @@ cdef class SendOperation(Operation):
 cdef class SendingTransport(ReadingConnection):
     cdef SendOperation _sending
 
-    cdef object _set_up(self, LoopCore loop, Descriptor descriptor, object peer, object extra,
-                        object server, object context)
+    cdef object _set_up_sending(self)
     @cython.locals(op=SendOperation)
     cdef object _stop_sending(self)
     @cython.locals(flow=WriteFlow)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-    from noria.core.descriptor import Descriptor
-    from noria.loop.core import LoopCore
 
 # Names for the compiler, typed in the .pxd.
 _SEND = codes.SEND
@@ -61,16 +59,8 @@ class SendingTransport(ReadingConnection):
 
     __slots__ = ("_sending",)
 
-    def _set_up(
-        self,
-        loop: LoopCore,
-        descriptor: Descriptor,
-        peer: Any,
-        extra: dict[str, Any] | None,
-        server: Any,
-        context: Any,
-    ) -> None:
-        ReadingConnection._set_up(self, loop, descriptor, peer, extra, server, context)
+    def _set_up_sending(self) -> None:
+        """Do what `__init__` does; see `_set_up`."""
         self._sending: SendOperation | None = None
 
     def _stop_sending(self) -> None:

@@ -72,6 +72,7 @@ class StreamTransport(SendingTransport):
         context: Any = None,
     ) -> None:
         self._set_up(loop, descriptor, peer, extra, server, context)
+        self._set_up_sending()
         self._set_up_reading(ReceiveOperation(self, _RECEIVE, descriptor, self._fd, self._sock))
         self._take_protocol(protocol)
         if server is not None:
