@@ -491,7 +491,7 @@ class ReadinessEngine(Registrations):
         return count
 
     def _receive_datagrams(self, op: Operation) -> int:
-        if type(op.address) is not Endpoint:
+        if not isinstance(op.address, Endpoint):
             return -_EINVAL
         endpoint: Endpoint = op.address
         batch = endpoint.receive(op.fd, op.sock, op.size)

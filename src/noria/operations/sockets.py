@@ -123,7 +123,7 @@ def receive_datagrams(op: Operation) -> int:
     `op.buffer` gets a list of data and address in turn, `op.expected` the number of bytes. A result
     is >= 1 also if all of them are empty.
     """
-    if type(op.address) is not Endpoint:
+    if not isinstance(op.address, Endpoint):
         return -errno.EINVAL
     batch = op.address.receive(op.fd, op.sock, op.size)
     if isinstance(batch, int):
