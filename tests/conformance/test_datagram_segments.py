@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from noria.native.datagrams import Endpoint
+from noria.transports import datagram_sender
 from tests.datagrams import (
     HOST,
     Listener,
@@ -33,14 +35,39 @@ def cut(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
+class Unable(Endpoint):
+    """The calls on a socket of a kernel that neither cuts nor coalesces datagrams."""
+
+    def can_segment(self, fd: int, sock: Any) -> bool:
+        return False
+
+    def coalesce(self, fd: int, sock: Any, enabled: bool) -> int:
+        return -errno.ENOPROTOOPT
+
+
+class Refusing(Endpoint):
+    """Those of a kernel that could cut, and refuses what it is asked for."""
+
+    def can_segment(self, fd: int, sock: Any) -> bool:
+        return True
+
+    def send_segments(self, *args: Any) -> int:
+        asked.append(args[3:6])
+        return -refusals[0]
+
+
+asked: list[tuple[int, int, int]] = []
+"""What a Refusing one was asked to send: where it starts, how much, in which pieces."""
+
+refusals: list[int] = []
+"""What it answers."""
+
+
 @pytest.fixture(params=["kernel", "fallback"])
 def cutting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether the kernel cuts, or has to be done without."""
     if request.param == "fallback":
-        if not isinstance(vars(Endpoint).get("__slots__"), tuple):
-            pytest.skip("compiled methods cannot be replaced; the interpreted build tests it")
-        monkeypatch.setattr(Endpoint, "can_segment", lambda *_: False)
-        monkeypatch.setattr(Endpoint, "coalesce", lambda *_: -95)
+        monkeypatch.setattr(datagram_sender, "make_endpoint", Unable)
     elif not LINUX:
         pytest.skip("UDP_SEGMENT is Linux")
     return str(request.param)
@@ -72,6 +99,62 @@ def test_whether_the_kernel_cuts_is_told(loop: Loop, cutting: str) -> None:
         made = await endpoint()
         assert made.transport.can_segment() is (cutting == "kernel")
         await end(made)
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize(
+    ("number", "remembered"),
+    [
+        (errno.EIO, True),
+        (errno.EINVAL, False),
+        (errno.EMSGSIZE, False),
+        (errno.EOPNOTSUPP, False),
+        (errno.EAGAIN, False),
+    ],
+)
+def test_a_kernel_that_refuses_to_cut_is_done_without(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, number: int, *, remembered: bool
+) -> None:
+    """EIO says that the interface makes no checksums: then it is not asked again."""
+    monkeypatch.setattr(datagram_sender, "make_endpoint", Refusing)
+    asked.clear()
+    refusals[:] = [number]
+
+    async def main() -> None:
+        with plain() as peer:
+            made = await endpoint()
+            data = os.urandom(5000)
+            assert made.transport.can_segment()
+            made.transport.send_segments(data, 1200, peer.getsockname())
+            assert asked == [(0, 5000, 1200)]
+            made.transport.send_segments(data, 1000, peer.getsockname())
+            assert len(asked) == (1 if remembered else 2)
+            assert made.transport.can_segment() is not remembered
+            expected = cut(data, 1200) + cut(data, 1000)
+            assert await arrivals(peer, len(expected)) == expected
+            assert not made.errors
+            await end(made)
+
+    run(loop, main())
+
+
+def test_an_error_of_the_cut_datagrams_is_told_once(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datagram_sender, "make_endpoint", Refusing)
+    asked.clear()
+    refusals[:] = [errno.ENETUNREACH]
+
+    async def main() -> None:
+        with plain() as peer:
+            made = await endpoint()
+            made.transport.send_segments(bytes(5000), 1200, peer.getsockname())
+            (error,) = made.errors
+            assert error.errno == errno.ENETUNREACH
+            assert len(asked) == 1
+            assert drain(peer) == []
+            await end(made)
 
     run(loop, main())
 

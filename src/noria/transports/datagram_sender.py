@@ -87,7 +87,7 @@ class DatagramSender(ReadingConnection):
 
     def _set_up_sending(self, descriptor: Descriptor, address: Any) -> None:
         """Get ready to send to one address, or to any if it is None."""
-        self._endpoint = Endpoint(descriptor.sock.family)
+        self._endpoint = make_endpoint(descriptor.sock.family)
         self._connected = self._peer is not None
         self._named = bool(native.address_of(self._peer))
         self._address = address
@@ -432,6 +432,11 @@ class DatagramSender(ReadingConnection):
         if isinstance(exc, (SystemExit, KeyboardInterrupt)):
             raise exc
         self._report(exc, f"Exception in protocol.{name}()")
+
+
+def make_endpoint(family: int) -> Endpoint:
+    """Make the native calls of one endpoint; apart, so that tests can put faults in."""
+    return Endpoint(family)
 
 
 def _plain(data: Any) -> Any:
