@@ -14,13 +14,16 @@ import pytest
 
 import noria
 from tests.datagrams import HOST, Echo, Listener, end, endpoint, name_of, plain, unix_pair
-from tests.loops import POSIX, run, until
+from tests.loops import POSIX, run, turns, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Loop = asyncio.AbstractEventLoop
 NEW = sys.version_info >= (3, 13)
+LINUX = sys.platform.startswith("linux")
+BROADCAST = "127.255.255.255"
+"""What Linux takes for the broadcast address of the loopback interface."""
 
 
 def test_an_echo_over_ipv4(both: Loop) -> None:
@@ -144,6 +147,50 @@ def test_broadcast(both: Loop) -> None:
             socket.SOL_SOCKET, socket.SO_BROADCAST
         )
         await end(sender, other)
+
+    run(both, main())
+
+
+@pytest.mark.skipif(not LINUX, reason="elsewhere the loopback interface broadcasts nothing")
+def test_what_is_broadcast_arrives(both: Loop) -> None:
+    async def main() -> None:
+        receivers = [await endpoint(local_addr=(host, 0)) for host in (BROADCAST, "0.0.0.0")]
+        sender = await endpoint(local_addr=(HOST, 0), allow_broadcast=True)
+        fixed = await endpoint(
+            local_addr=(HOST, 0),
+            remote_addr=(BROADCAST, name_of(receivers[0])[1]),
+            allow_broadcast=True,
+        )
+        fixed.transport.sendto(b"to its address")
+        for receiver in receivers:
+            sender.transport.sendto(b"to all", (BROADCAST, name_of(receiver)[1]))
+        await until(lambda: len(receivers[0].got) == 2 and receivers[1].got)
+        assert receivers[0].got == [
+            (b"to its address", name_of(fixed)),
+            (b"to all", name_of(sender)),
+        ]
+        assert receivers[1].got == [(b"to all", name_of(sender))]
+        assert not sender.errors + fixed.errors
+        await end(sender, fixed, *receivers)
+
+    run(both, main())
+
+
+@pytest.mark.skipif(not LINUX, reason="elsewhere the loopback interface broadcasts nothing")
+def test_without_being_allowed_to_nothing_is_broadcast(both: Loop) -> None:
+    async def main() -> None:
+        receiver = await endpoint(local_addr=(BROADCAST, 0))
+        sender = await endpoint()
+        sender.transport.sendto(b"to all", name_of(receiver))
+        (error,) = sender.errors
+        assert type(error) is PermissionError
+        assert error.errno == errno.EACCES
+        assert not sender.transport.is_closing()
+        with pytest.raises(PermissionError):
+            await endpoint(remote_addr=name_of(receiver))
+        await turns(2)
+        assert not receiver.got
+        await end(sender, receiver)
 
     run(both, main())
 
