@@ -6,26 +6,18 @@ import asyncio
 import socket
 from typing import Any
 
-from tests.loops import turns, until
+from tests.loops import Told, turns, until
 
 HOST = "127.0.0.1"
 
 
-class Listener(asyncio.DatagramProtocol):
+class Listener(Told, asyncio.DatagramProtocol):
     """A protocol that writes down what it is told."""
 
     def __init__(self) -> None:
-        self.transport: Any = None
-        self.events: list[Any] = []
+        super().__init__()
         self.got: list[tuple[bytes, Any]] = []
         self.errors: list[Exception] = []
-        self.lost: asyncio.Future[BaseException | None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the transport."""
-        self.transport = transport
-        self.lost = asyncio.get_running_loop().create_future()
-        self.events.append("made")
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Collect."""
@@ -38,34 +30,10 @@ class Listener(asyncio.DatagramProtocol):
         self.events.append("error")
         self.errors.append(exc)
 
-    def pause_writing(self) -> None:
-        """Note it."""
-        self.events.append("pause")
-
-    def resume_writing(self) -> None:
-        """Note it."""
-        self.events.append("resume")
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Note it."""
-        self.events.append("lost")
-        assert self.lost is not None
-        self.lost.set_result(exc)
-
-    async def ended(self) -> BaseException | None:
-        """Wait for `connection_lost`; the exception it was given."""
-        assert self.lost is not None
-        return await asyncio.shield(self.lost)
-
     @property
     def data(self) -> list[bytes]:
         """The datagrams without their senders."""
         return [data for data, _ in self.got]
-
-    @property
-    def told(self) -> list[str]:
-        """The events but datagrams."""
-        return [event for event in self.events if isinstance(event, str)]
 
 
 class Echo(Listener):
@@ -100,6 +68,11 @@ def plain(family: socket.AddressFamily = socket.AF_INET, connect: Any = None) ->
     if connect is not None:
         sock.connect(connect)
     return sock
+
+
+def numbers(count: int) -> list[bytes]:
+    """Datagrams that tell their place."""
+    return [b"%d" % number for number in range(count)]
 
 
 def drain(sock: socket.socket) -> list[bytes]:

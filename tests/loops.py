@@ -174,34 +174,19 @@ def run_turns(loop: asyncio.AbstractEventLoop, count: int = 3) -> None:
         loop.run_forever()
 
 
-class Recorder(asyncio.Protocol):
-    """A protocol that writes down what it is told."""
+class Told:
+    """What protocols of every kind are told, written down."""
 
     def __init__(self) -> None:
         self.transport: Any = None
         self.events: list[Any] = []
-        self.data = bytearray()
-        self.chunks: list[bytes] = []
         self.lost: asyncio.Future[BaseException | None] | None = None
-        self.keep_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport."""
         self.transport = transport
         self.lost = asyncio.get_running_loop().create_future()
         self.events.append("made")
-
-    def data_received(self, data: bytes) -> None:
-        """Collect."""
-        assert isinstance(data, bytes)
-        self.events.append(data)
-        self.chunks.append(data)
-        self.data += data
-
-    def eof_received(self) -> bool:
-        """Note it; `keep_open` is the answer."""
-        self.events.append("eof")
-        return self.keep_open
 
     def pause_writing(self) -> None:
         """Note it."""
@@ -226,6 +211,28 @@ class Recorder(asyncio.Protocol):
     def told(self) -> list[str]:
         """The events but data."""
         return [event for event in self.events if isinstance(event, str)]
+
+
+class Recorder(Told, asyncio.Protocol):
+    """A protocol that writes down what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = bytearray()
+        self.chunks: list[bytes] = []
+        self.keep_open = False
+
+    def data_received(self, data: bytes) -> None:
+        """Collect."""
+        assert isinstance(data, bytes)
+        self.events.append(data)
+        self.chunks.append(data)
+        self.data += data
+
+    def eof_received(self) -> bool:
+        """Note it; `keep_open` is the answer."""
+        self.events.append("eof")
+        return self.keep_open
 
 
 class Wire:

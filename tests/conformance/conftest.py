@@ -11,12 +11,23 @@ from noria.engines.registry import ENGINES, engine_class
 from tests.driver import Driver, Owned
 from tests.ledger import Ledger, ledger
 from tests.loops import both, loop, reports, tcp_users, users
+from tests.sendfile import file, kind
 from tests.signals import on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["both", "ledger", "loop", "on_signal", "reports", "tcp_users", "users"]
+__all__ = [
+    "both",
+    "file",
+    "kind",
+    "ledger",
+    "loop",
+    "on_signal",
+    "reports",
+    "tcp_users",
+    "users",
+]
 
 
 @pytest.fixture(params=list(ENGINES))

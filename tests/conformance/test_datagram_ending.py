@@ -22,17 +22,13 @@ from tests.datagrams import (
     end,
     endpoint,
     name_of,
+    numbers,
     plain,
 )
 from tests.loops import POSIX, Reports, is_open, run, turns, until
 
 Loop = asyncio.AbstractEventLoop
 NEW = sys.version_info >= (3, 13)
-
-
-def numbers(count: int) -> list[bytes]:
-    """Datagrams that tell their place."""
-    return [b"%d" % number for number in range(count)]
 
 
 class Raising(Echo):

@@ -20,6 +20,7 @@ from tests.datagrams import (
     end,
     endpoint,
     name_of,
+    numbers,
     plain,
     unix_pair,
 )
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
 
 Loop = asyncio.AbstractEventLoop
 NEW = sys.version_info >= (3, 13)
-
-
-def numbers(count: int) -> list[bytes]:
-    """Datagrams that tell their place."""
-    return [b"%d" % number for number in range(count)]
 
 
 def client_has(client: Listener, count: int) -> Callable[[], bool]:

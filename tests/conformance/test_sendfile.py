@@ -14,19 +14,7 @@ import pytest
 
 from noria.limits import SENDFILE_BYTES_PER_ATTEMPT_MAX
 from tests.loops import end, run, turns, until, wire
-from tests.sendfile import (
-    DATA,
-    SIZE,
-    Foreign,
-    by_the_kernel,
-    choose,
-    file,
-    kind,
-    receive_while,
-    start,
-)
-
-__all__ = ["file", "kind"]
+from tests.sendfile import DATA, SIZE, Foreign, by_the_kernel, choose, receive_while, start
 
 Loop = asyncio.AbstractEventLoop
 

@@ -24,19 +24,7 @@ from tests.loops import (
     until,
     wire,
 )
-from tests.sendfile import (
-    DATA,
-    SIZE,
-    Foreign,
-    by_the_kernel,
-    choose,
-    file,
-    kind,
-    receive_while,
-    start,
-)
-
-__all__ = ["file", "kind"]
+from tests.sendfile import DATA, SIZE, Foreign, by_the_kernel, choose, receive_while, start
 
 Loop = asyncio.AbstractEventLoop
 

@@ -15,32 +15,15 @@ import pytest
 
 from noria.core import codes
 from noria.core.descriptor import Descriptor
-from noria.limits import SENDFILE_BYTES_PER_ATTEMPT_MAX
 from tests.driver import Driver, Owned, drain, fill
-from tests.loops import end, pattern, reset, run, tells_resets, turns, wire
+from tests.loops import end, reset, run, tells_resets, turns, wire
 from tests.loops import fill as fill_socket
+from tests.sendfile import DATA, NATIVE, SIZE, by_the_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.loops import Users
 
 Loop = asyncio.AbstractEventLoop
-
-SIZE = 2 * SENDFILE_BYTES_PER_ATTEMPT_MAX + 54321
-DATA = pattern(SIZE)
-NATIVE = hasattr(os, "sendfile")
-
-by_the_kernel = pytest.mark.skipif(not NATIVE, reason="this system has no sendfile")
-
-
-@pytest.fixture
-def file() -> Iterator[Any]:
-    """A file with more in it than one attempt sends."""
-    with tempfile.TemporaryFile() as made:
-        made.write(DATA)
-        made.seek(0)
-        yield made
 
 
 @pytest.fixture(params=["native", "pieces"])
@@ -250,13 +233,18 @@ def test_d3_a_socket_that_is_closed_meanwhile_fails(loop: Loop, file: Any) -> No
 # -- the operation --------------------------------------------------------------------------
 
 
-@by_the_kernel
-def test_the_operation_waits_for_room(driver: Driver, pair: tuple[Owned, socket.socket]) -> None:
-    owned, peer = pair
+def digits() -> Descriptor:
+    """A file of ten bytes, read to its end."""
     with tempfile.TemporaryFile() as made:
         made.write(b"0123456789")
         made.flush()
-        held = Descriptor(os.dup(made.fileno()))
+        return Descriptor(os.dup(made.fileno()))
+
+
+@by_the_kernel
+def test_the_operation_waits_for_room(driver: Driver, pair: tuple[Owned, socket.socket]) -> None:
+    owned, peer = pair
+    held = digits()
     filled = fill(owned.sock)
     op = owned.operation(codes.SEND_FILE, buffer=held, offset=2, size=5)
     assert not driver.submit(op)
@@ -276,10 +264,7 @@ def test_the_operation_waits_for_room(driver: Driver, pair: tuple[Owned, socket.
 @by_the_kernel
 def test_the_operation_can_be_cancelled(driver: Driver, pair: tuple[Owned, socket.socket]) -> None:
     owned, peer = pair
-    with tempfile.TemporaryFile() as made:
-        made.write(b"0123456789")
-        made.flush()
-        held = Descriptor(os.dup(made.fileno()))
+    held = digits()
     filled = fill(owned.sock)
     op = owned.operation(codes.SEND_FILE, buffer=held, size=5)
     assert not driver.submit(op)
