@@ -48,8 +48,12 @@ class WatchMixin(LoopCore):
     def remove_reader(self, fd: Any) -> bool:
         """Stop watching for readability; True if there was a reader.
 
+        An object that has no number any more, such as a closed socket, is found by itself: it has
+        to be the very object that was given to `add_reader` or `add_writer`.
+
         Raises:
-            ValueError: `fd` is no descriptor number and has no `fileno()`.
+            ValueError: `fd` is no descriptor number and has no `fileno()`, or it is closed and
+                not watched.
             RuntimeError: a transport uses the descriptor.
         """
         return self._remove_watch(self._readers, fd)
@@ -76,7 +80,7 @@ class WatchMixin(LoopCore):
             old.handle.cancel()
             self.cancel_operation(old)
         handle = self._make_handle(callback, args)
-        op = WatchOperation(code, fd, None, self, handle)
+        op = WatchOperation(code, fd, file, self, handle)
         if self.submit(op):
             raise from_result(op.result, "watch", fd)
         watches[fd] = op
@@ -84,13 +88,26 @@ class WatchMixin(LoopCore):
     def _remove_watch(self, watches: dict[int, WatchOperation], file: Any) -> bool:
         if self._closed:
             return False
-        fd = self._ensure_fd_no_transport(file)
+        try:
+            fd = self._ensure_fd_no_transport(file)
+        except ValueError:
+            fd = self._number_watched_as(file)
+            if fd < 0:
+                raise
         op = watches.pop(fd, None)
         if op is None:
             return False
         op.handle.cancel()
         self.cancel_operation(op)
         return True
+
+    def _number_watched_as(self, file: Any) -> int:
+        """Give the number that an object had when its watch was added; -1 if none was."""
+        for watches in (self._readers, self._writers):
+            for fd, op in watches.items():
+                if op.file is file:
+                    return fd
+        return -1
 
     def _ensure_fd_no_transport(self, file: Any) -> int:
         fd = number_of(file)

@@ -9,6 +9,7 @@ cdef class FutureOperation(Operation):
 
 
 cdef class WatchOperation(Operation):
+    cdef public object file
     cdef public LoopCore loop
     cdef public Handle handle
 

@@ -39,12 +39,19 @@ class FutureOperation(Operation):
 
 
 class WatchOperation(Operation):
-    """A watch on a borrowed descriptor: schedules its handle at every news (L6)."""
+    """A watch on a borrowed descriptor: schedules its handle at every news (L6).
 
-    __slots__ = ("handle", "loop")
+    Attributes:
+        file: what the user named the descriptor by, a number or an object with `fileno()`.
+        handle: what to call.
+        loop: whose it is.
+    """
 
-    def __init__(self, code: int, fd: int, sock: Any, loop: LoopCore, handle: Handle) -> None:
-        Operation.__init__(self, code, fd, sock)
+    __slots__ = ("file", "handle", "loop")
+
+    def __init__(self, code: int, fd: int, file: Any, loop: LoopCore, handle: Handle) -> None:
+        Operation.__init__(self, code, fd, None)
+        self.file = file
         self.loop = loop
         self.handle = handle
         self.multishot = True
