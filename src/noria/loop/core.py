@@ -387,6 +387,8 @@ class LoopCore:
                 else:
                     self._spare_timers.keep(handle)
             count -= 1
+        # A traceback made beneath keeps this frame: an exception would keep itself by it.
+        handle = None
 
     def _take_due_timers(self) -> None:
         # First by the time that call_later has just read: a chain of zero delays then reads the
