@@ -249,22 +249,17 @@ class ConnectMixin(TLSMixin):
                     except OSError:
                         continue
             else:
-                chosen, _, _ = await staggered.staggered_race(
+                chosen, _, known = await staggered.staggered_race(
                     attempts,
                     happy_eyeballs_delay,
                     loop=self,  # type: ignore[arg-type] # a mixin of Loop
                 )
-        finally:
-            race.over = True
-            for descriptor in race.connected:
-                if descriptor is not chosen:  # a second one, or this coroutine was cancelled now
-                    self._drop(descriptor)
-        if chosen is not None:
-            return chosen
-        try:
+                known.clear()  # the race's frames know it too; see _Race.end
+            if chosen is not None:
+                return chosen
             raise _why_not(list(chain.from_iterable(race.errors)), all_errors)
         finally:
-            race.errors.clear()  # the exceptions refer to this frame
+            race.end(chosen, self._drop)
 
     async def _resolved(
         self, address: tuple[str | None, str | int | None], hints: tuple[int, int, int]
@@ -352,6 +347,21 @@ class _Race:
         self.errors: list[list[OSError]] = []
         self.connected: list[Descriptor] = []
         self.over = False
+
+    def end(self, chosen: Descriptor | None, drop: Callable[[Descriptor], None]) -> None:
+        """Drop the connections that are not wanted, and let go of the exceptions.
+
+        Their tracebacks lead to the frames that know these lists: without this each would be in a
+        cycle, which only the collector ends.
+        """
+        self.over = True
+        for descriptor in self.connected:
+            if descriptor is not chosen:  # a second one, or the coroutine was cancelled now
+                drop(descriptor)
+        self.connected.clear()
+        for mine in self.errors:
+            mine.clear()
+        self.errors.clear()
 
 
 def _bind_to_any(
