@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import weakref
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -209,6 +210,15 @@ def test_comparing_timers(either: asyncio.AbstractEventLoop) -> None:
 
 def test_when(either: asyncio.AbstractEventLoop) -> None:
     assert either.call_at(1234.5, callback).when() == 1234.5
+    given = either.call_at(1234, callback)
+    assert type(given.when()) is int
+    assert given.when() == 1234
+    assert "when=1234 " in repr(given)
+    assert given < either.call_at(1234.5, callback)
+    assert either.call_at(Fraction(1, 2), callback).when() == Fraction(1, 2)
+    either.call_at(0, callback)
+    run_turns(either)
+    assert type(either.call_later(5, callback).when()) is float, "one that is used again"
     before = either.time()
     handle = either.call_later(5, callback)
     assert before + 5 <= handle.when() <= either.time() + 5

@@ -173,7 +173,10 @@ class LoopCore:
             raise TypeError("when cannot be None")
         if self._closed or self._debug:
             self._check_schedule(callback, "call_at")
-        return self._call_at(when, callback, args, context)
+        handle = self._call_at(when, callback, args, context)
+        if type(when) is not float:
+            handle._given = when  # an int stays an int in `when()`
+        return handle
 
     def _make_handle(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> Handle:
         """Make a handle in a copy of the current context, not scheduled yet."""

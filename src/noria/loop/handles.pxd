@@ -21,6 +21,7 @@ cdef class Handle(TimerEntry):
 
 cdef class TimerHandle(Handle):
     cdef public double _when
+    cdef public object _given
 
 
 @cython.final

@@ -122,9 +122,10 @@ class Handle(TimerEntry):
 class TimerHandle(Handle):
     """A callback scheduled for a time."""
 
-    __slots__ = ("_when",)
+    __slots__ = ("_given", "_when")
 
     if TYPE_CHECKING:
+        _given: Any  # the time as `call_at` was told, if that was no float
         _when: float
 
     @property  # type: ignore[misc]
@@ -138,11 +139,11 @@ class TimerHandle(Handle):
 
     def when(self) -> float:
         """Give the time it is due, in seconds on the clock of `loop.time()`."""
-        return self._when
+        return self._when if self._given is None else self._given  # type: ignore[no-any-return]
 
     def _repr_info(self) -> list[str]:
         info = Handle._repr_info(self)
-        info.insert(2 if self._cancelled else 1, f"when={self._when}")
+        info.insert(2 if self._cancelled else 1, f"when={self.when()}")
         return info
 
     def __hash__(self) -> int:
@@ -228,8 +229,11 @@ def make_timer(
     if handle is None:
         handle = TimerHandle.__new__(TimerHandle)
         _begin(handle, loop)
+        handle._given = None
     else:
         native.track(handle)  # the heap does not look after it as the ready queue does
+        if handle._given is not None:
+            handle._given = None
     handle._when = when
     handle._callback = callback
     handle._args = args
