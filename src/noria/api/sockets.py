@@ -173,4 +173,5 @@ class SocketsMixin(WatchMixin, ResolveMixin):
         fd = sock.fileno()
         if fd < 0:
             raise OSError(errno.EBADF, "the socket is closed")
+        self._engine.acted = True
         return fd

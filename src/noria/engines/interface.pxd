@@ -5,6 +5,7 @@ from noria.core.operation cimport Operation
 cdef class Engine:
     cdef object __weakref__
     cdef public bint closed
+    cdef public bint acted
     cdef public bint forked
     cdef public bint signalled
     cdef public bint deferring

@@ -66,6 +66,11 @@ class Engine:
         """`close` was called."""
         self.signalled = False
         """Signal numbers wait in `take_signals`."""
+        self.acted = False
+        """Something was sent, begun or closed since the last `poll`, so there may be news (L8).
+
+        The loop sets it back; whoever acts on a descriptor past the engine sets it too.
+        """
         self.forked = False
         """This process is a fork of the one that made the engine (E10)."""
         self.write_through = False

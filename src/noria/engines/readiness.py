@@ -143,6 +143,7 @@ class ReadinessEngine(Registrations):
             raise refuse(self)
         if op.descriptor is not None and op.descriptor.closing:
             op.descriptor.lease()  # raises EBADF with the descriptor's own words
+        self.acted = True
         if op.lane == _OFFLOAD:
             return self._submit_offload(op)
         if op.fd < 0:
@@ -171,6 +172,7 @@ class ReadinessEngine(Registrations):
             raise refuse(self)
         if not self.direct:
             return -_EAGAIN
+        self.acted = True
         self.attempts += 1
         return native.send(fd, sock, data, offset)
 

@@ -60,6 +60,7 @@ class Registrations(Engine):
 
     def forget(self, fd: int) -> None:
         """Drop a number: registration, waiting operations and news already fetched."""
+        self.acted = True
         slot = self._slots.pop(fd)
         if slot is None:
             return

@@ -71,6 +71,7 @@ class RingSingle(RingRequests):
             raw = native.raw_address(op.sock.family, op.address)
         if raw is None:
             return ReadinessEngine.submit(self, op)
+        self.acted = True
         op.begin(_NATIVE)
         op.lent = native_ring.Lent(raw)
         self._queue_single(op)

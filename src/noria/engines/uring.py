@@ -201,6 +201,7 @@ class UringEngine(RingSingle):
         slot = self._slot_of(op)
         if slot.native is not None or slot.reader is not None:
             return ReadinessEngine.submit(self, op)
+        self.acted = True
         op.begin(_NATIVE)
         slot.native = op
         slot.leaving = False
@@ -209,6 +210,7 @@ class UringEngine(RingSingle):
 
     def defer(self, op: Operation) -> None:
         """Take a send for the next poll."""
+        self.acted = True
         op.begin(_NATIVE)
         self._queue(op)
 

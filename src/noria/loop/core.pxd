@@ -47,10 +47,12 @@ cdef class LoopCore:
     @cython.locals(timeout_ns=cython.longlong, deadline_ns=cython.longlong, older=Py_ssize_t)
     cdef object _run_turn(self)
     @cython.locals(ready=Queue, timers=Timers, generations=cython.longlong, started_ns=cython.longlong,
-                   now_ns=cython.longlong, count=Py_ssize_t)
+                   now_ns=cython.longlong, count=Py_ssize_t, engine=Engine)
     cdef object _run_ready(self)
     @cython.locals(ready=Queue, handle=Handle)
     cdef object _run_generation(self, Py_ssize_t count)
     @cython.locals(entry=TimerEntry)
     cdef object _take_due_timers(self)
     cdef object _run_generation_in_debug(self, Py_ssize_t count)
+    cdef object _run_in_debug(self, Handle handle)
+    cdef object _run_now(self, Handle handle)

@@ -8,7 +8,9 @@ One turn:
    scheduled before the poll;
 3. run ready callbacks, generation by generation: what a callback schedules runs in the next
    generation without another look at the kernel, so a chain of callbacks costs no system call per
-   link. After READY_TURNS_MAX generations or READY_BURST_NS_MAX the turn ends all the same (L3).
+   link. The turn ends once something was sent, begun or closed: what comes of it is news for the
+   next generation, as with asyncio, which looks after each. After READY_TURNS_MAX generations or
+   READY_BURST_NS_MAX it ends all the same (L3).
 
 Due timers join the ready callbacks before every generation. User code is called from two places
 only: `Handle._run`, and the transports when a completion is delivered. When KeyboardInterrupt or
@@ -343,6 +345,7 @@ class LoopCore:
                 timeout_ns = deadline_ns - self._clock.now_ns()
                 if timeout_ns < 0:
                     timeout_ns = 0
+        self._engine.acted = False
         if self._engine.poll(timeout_ns, self._batch):
             if older:
                 self._run_generation(older)  # it was scheduled before the news came
@@ -354,14 +357,15 @@ class LoopCore:
     def _run_ready(self) -> None:
         ready = self._ready
         timers = self._timers
+        engine = self._engine
         generations = 0
         started_ns = -1
         while True:
             if timers.count:
                 self._take_due_timers()
             count = ready.size()
-            if count == 0:
-                return
+            if count == 0 or engine.acted:
+                return  # what was sent or begun may be news by now (L8)
             self._run_generation(count)
             generations += 1
             if self._stopping or generations >= _TURNS_MAX:
@@ -407,21 +411,28 @@ class LoopCore:
     def _run_generation_in_debug(self, count: int) -> None:
         for _ in range(count):
             handle = self._ready.popleft()
-            if handle._cancelled:
-                continue
-            native.track(handle)  # a look at the current handle may be kept
-            self._current_handle = handle
-            started = self.time()
-            try:
-                handle._run()
-                duration = self.time() - started
-                if duration >= self.slow_callback_duration:
-                    self._engine.flush()  # a log handler may be slow as well
-                    logger.warning(
-                        "Executing %s took %.3f seconds", _format_handle(handle), duration
-                    )
-            finally:
-                self._current_handle = None
+            if not handle._cancelled:
+                native.track(handle)  # a look at the current handle may be kept
+                self._run_in_debug(handle)
+
+    def _run_in_debug(self, handle: Handle) -> None:
+        self._current_handle = handle
+        started = self.time()
+        try:
+            handle._run()
+            duration = self.time() - started
+            if duration >= self.slow_callback_duration:
+                self._engine.flush()  # a log handler may be slow as well
+                logger.warning("Executing %s took %.3f seconds", _format_handle(handle), duration)
+        finally:
+            self._current_handle = None
+
+    def _run_now(self, handle: Handle) -> None:
+        """Run the callback of a completion while it is delivered."""
+        if self._debug:
+            self._run_in_debug(handle)
+        else:
+            handle._run()
 
     def _check_socket(self, sock: Any) -> None:
         """Refuse a socket that the sock_* methods do not take; completed by `noria.api.sockets`."""

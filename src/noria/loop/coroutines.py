@@ -252,6 +252,7 @@ class SendCoroutine(SocketCoroutine):
             self._data = lend_readable(self._data)
 
     def _attempt(self) -> bool:
+        self._loop._engine.acted = True
         count = native.send(self._fd, self._sock, self._data, self._sent)
         if count < 0:
             if count == -_EAGAIN:

@@ -39,7 +39,9 @@ class FutureOperation(Operation):
 
 
 class WatchOperation(Operation):
-    """A watch on a borrowed descriptor: schedules its handle at every news (L6).
+    """A watch on a borrowed descriptor: runs its handle at every news (L6).
+
+    At once, and not at some later generation: the next look at I/O would tell of the same news.
 
     Attributes:
         file: what the user named the descriptor by, a number or an object with `fileno()`.
@@ -59,9 +61,10 @@ class WatchOperation(Operation):
         self.expectant = True
 
     def deliver(self, result: int, flags: int, data: object) -> None:
-        """Schedule the handle unless the watch was removed meanwhile."""
+        """Run the handle unless the watch was removed meanwhile."""
         if result >= 0 and not self.handle._cancelled:
-            self.loop._ready.append(self.handle)
+            self.loop._engine.acted = True  # as a rule it reads, writes or closes by itself
+            self.loop._run_now(self.handle)
 
 
 def wait_for(loop: LoopCore, code: int, sock: Any, fd: int) -> FutureOperation:

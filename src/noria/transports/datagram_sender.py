@@ -131,6 +131,7 @@ class DatagramSender(ReadingConnection):
         if self._lost and (self._address is not None or self._descriptor is None):
             self._write_after_loss()
             return
+        self._loop._engine.acted = True
         target = self._target_of(addr)
         if self._collecting or self._waiting:
             self._put(data, target)
@@ -190,6 +191,7 @@ class DatagramSender(ReadingConnection):
         if addr is not None and self._address is not None and addr != self._address:
             return 0  # sendto has the words for it
         size = min(size, len(data) - start)
+        self._loop._engine.acted = True
         try:
             target = self._target_of(addr)
             result = self._endpoint.send_segments(
@@ -269,6 +271,7 @@ class DatagramSender(ReadingConnection):
         if self._loop._engine.forked:
             self._drop_waiting()  # the parent sends it
             return
+        self._loop._engine.acted = True
         waiting = self._waiting
         flow = self._make_flow()
         end = len(waiting)  # what error_received sends comes later, or this might never end

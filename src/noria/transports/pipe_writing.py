@@ -78,6 +78,7 @@ class WritePipeTransport(PipeTransport):
             return
         taken = 0
         if not self._flow.size:
+            self._loop._engine.acted = True
             taken = native.write(self._fd, data, 0)
             if taken == len(data):
                 return
@@ -109,6 +110,7 @@ class WritePipeTransport(PipeTransport):
     def _write_more(self) -> None:
         """Write from the flow what the pipe takes."""
         flow = self._flow
+        self._loop._engine.acted = True
         taken = native.write_vector(self._fd, flow.vector(), flow.offset)
         if taken < 0 and taken != -_EAGAIN:
             self._write_failed(taken)

@@ -295,6 +295,7 @@ class SendingTransport(ReadingConnection):
             self._lost += 1
             self._loop._soon(self._lose, (None,), self._context)
         else:
+            self._loop._engine.acted = True
             native.shutdown_writing(self._fd, self._sock)
 
     def _borrow_send(self) -> SendOperation:
@@ -339,6 +340,7 @@ class SendingTransport(ReadingConnection):
             return
         self._eof = True
         if self._send_all() and not self._lost:
+            self._loop._engine.acted = True
             result = native.shutdown_writing(self._fd, self._sock)
             if result < 0:
                 raise from_result(result, "shutdown", self._fd)
