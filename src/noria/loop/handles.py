@@ -139,7 +139,7 @@ class TimerHandle(Handle):
 
     def when(self) -> float:
         """Give the time it is due, in seconds on the clock of `loop.time()`."""
-        return self._when if self._given is None else self._given  # type: ignore[no-any-return]
+        return self._when if self._given is None else self._given
 
     def _repr_info(self) -> list[str]:
         info = Handle._repr_info(self)
