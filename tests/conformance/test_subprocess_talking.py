@@ -206,11 +206,12 @@ def test_l4_an_interrupt_loses_nothing(loop: Loop) -> None:
             raise KeyboardInterrupt
 
     async def start() -> tuple[Any, Any]:
-        return await execute("/bin/echo", stdout=PIPE, protocol=Interrupting())
+        return await execute("/bin/cat", stdin=PIPE, stdout=PIPE, protocol=Interrupting())
 
     transport, protocol = run(loop, start())
 
     async def wait() -> None:
+        transport.get_pipe_transport(0).close()  # not before: it may end as soon as it can
         await protocol.lost
 
     task = loop.create_task(wait())

@@ -317,3 +317,17 @@ def test_an_upgrade_of_a_connection_that_ends(
         await end(one)
 
     run(loop, main())
+
+
+def test_a_connection_that_is_closing_already_gives_none(both: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        one = await wire(tcp=True)
+        one.transport.close()
+        found = await both.start_tls(
+            one.transport, one.protocol, client_context(), server_hostname=NAME
+        )
+        assert found is None
+        await turns()
+        one.peer.close()
+
+    run(both, main())

@@ -213,6 +213,7 @@ def test_when(either: asyncio.AbstractEventLoop) -> None:
     given = either.call_at(1234, callback)
     assert type(given.when()) is int
     assert given.when() == 1234
+    assert type(given._when) is int  # type: ignore[attr-defined] # what tests of others look at
     assert "when=1234 " in repr(given)
     assert given < either.call_at(1234.5, callback)
     half: Any = Fraction(1, 2)

@@ -76,7 +76,7 @@ class TLSMixin(SocketsMixin):
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> asyncio.Transport:
+    ) -> asyncio.Transport | None:
         """Do TLS on a connection from now on, also on one that does TLS already.
 
         What has been written before is sent before; writing may be paused. The old transport must
@@ -92,7 +92,7 @@ class TLSMixin(SocketsMixin):
             ssl_shutdown_timeout: seconds that closing waits for the peer; None for 30.
 
         Returns:
-            The new transport, once the handshake is done.
+            The new transport, once the handshake is done; None if the old one was closing already.
 
         Raises:
             RuntimeError: this Python has no ssl module.
@@ -114,6 +114,7 @@ class TLSMixin(SocketsMixin):
             sslcontext, server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
         )
         upgraded: Any = settings.wrap(self, protocol, waiter, call_connection_made=False)
+        closing = lower.is_closing()
         # Nothing may reach the new protocol before its connection_made.
         lower.pause_reading()
         lower.set_protocol(upgraded)
@@ -121,10 +122,12 @@ class TLSMixin(SocketsMixin):
         resumed = self.call_soon(lower.resume_reading)
         try:
             await waiter
-        except BaseException:
+        except BaseException as exc:
             begun.cancel()
             resumed.cancel()
             lower.close()
+            if closing and isinstance(exc, ConnectionError) and exc.errno is None:
+                return None  # it ended as its user wanted, and not by an error of the system
             raise
         made: asyncio.Transport = upgraded
         return made

@@ -20,7 +20,7 @@ cdef class Handle(TimerEntry):
 
 
 cdef class TimerHandle(Handle):
-    cdef public double _when
+    cdef double _due
     cdef public object _given
 
 

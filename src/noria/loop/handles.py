@@ -122,11 +122,11 @@ class Handle(TimerEntry):
 class TimerHandle(Handle):
     """A callback scheduled for a time."""
 
-    __slots__ = ("_given", "_when")
+    __slots__ = ("_due", "_given")
 
     if TYPE_CHECKING:
+        _due: float  # a C number when compiled
         _given: Any  # the time as `call_at` was told, if that was no float
-        _when: float
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -137,13 +137,17 @@ class TimerHandle(Handle):
     def _scheduled(self) -> bool:
         return bool(self.scheduled)
 
+    @property
+    def _when(self) -> float:
+        return self._due if self._given is None else self._given
+
     def when(self) -> float:
         """Give the time it is due, in seconds on the clock of `loop.time()`."""
-        return self._when if self._given is None else self._given
+        return self._when
 
     def _repr_info(self) -> list[str]:
         info = Handle._repr_info(self)
-        info.insert(2 if self._cancelled else 1, f"when={self.when()}")
+        info.insert(2 if self._cancelled else 1, f"when={self._when}")
         return info
 
     def __hash__(self) -> int:
@@ -234,7 +238,7 @@ def make_timer(
         native.track(handle)  # the heap does not look after it as the ready queue does
         if handle._given is not None:
             handle._given = None
-    handle._when = when
+    handle._due = when
     handle._callback = callback
     handle._args = args
     handle._context = native.copy_context() if context is None else context
