@@ -414,6 +414,7 @@ class LoopCore:
             if not handle._cancelled:
                 native.track(handle)  # a look at the current handle may be kept
                 self._run_in_debug(handle)
+        handle = None  # as above
 
     def _run_in_debug(self, handle: Handle) -> None:
         self._current_handle = handle
@@ -426,6 +427,7 @@ class LoopCore:
                 logger.warning("Executing %s took %.3f seconds", _format_handle(handle), duration)
         finally:
             self._current_handle = None
+            handle = None  # type: ignore[assignment] # as in _run_generation
 
     def _run_now(self, handle: Handle) -> None:
         """Run the callback of a completion while it is delivered."""
@@ -433,6 +435,7 @@ class LoopCore:
             self._run_in_debug(handle)
         else:
             handle._run()
+        handle = None  # type: ignore[assignment] # as in _run_generation
 
     def _check_socket(self, sock: Any) -> None:
         """Refuse a socket that the sock_* methods do not take; completed by `noria.api.sockets`."""
