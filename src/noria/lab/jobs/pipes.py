@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from noria.lab.compare import compare_figures
 from noria.lab.errors import LabError
 from noria.lab.jobs.turns import Worker, take_turns
 from noria.lab.settings import (
@@ -26,7 +25,6 @@ from noria.lab.settings import (
 from noria.lab.stage import able_contenders, begin, lines_up, usable_contenders
 
 if TYPE_CHECKING:
-    from noria.lab.jobs.turns import Turns
     from noria.lab.measure import Cores
     from noria.lab.stage import Document, Screen
 
@@ -105,28 +103,14 @@ def run(options: PipeOptions, screen: Screen) -> Document:
                 start=start,
                 play=play,
             )
-            document.rows.append(
-                {"size": size, "children": children, **_finish(turns, bases, against)}
-            )
+            row = turns.sum_up(bases, against, _summary)
+            document.rows.append({"size": size, "children": children, **row})
     return document
 
 
 def _start(contender: str, children: int, cores: Cores) -> Worker:
     where = ["--core", str(cores.server), "--child-core", str(cores.client)]
     return Worker("noria.lab.piper", contender, [*where, "--children", str(children)])
-
-
-def _finish(turns: Turns, bases: list[str], against: list[str]) -> dict[str, Any]:
-    """Sum a row up."""
-    costs = turns.figures(lambda one: one.cpu_us)
-    rates = turns.figures(lambda one: one.rate_per_s)
-    return {
-        "contenders": [
-            _summary(label, rounds, turns.facts[label]) for label, rounds in turns.rounds.items()
-        ],
-        "comparisons": compare_figures(costs, bases, against, "lower"),
-        "rate_comparisons": compare_figures(rates, bases, against, "higher"),
-    }
 
 
 def _summary(label: str, rounds: list[PipeRound], facts: dict[str, Any]) -> dict[str, Any]:

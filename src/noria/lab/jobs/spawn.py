@@ -13,14 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from noria.lab.compare import compare_figures
 from noria.lab.errors import LabError
 from noria.lab.jobs.turns import Worker, take_turns
 from noria.lab.settings import GENERATIONS, PAIRS_MIN, PARALLEL_SPAWNS, PROGRAM, ROUND_S
 from noria.lab.stage import able_contenders, begin, lines_up, usable_contenders
 
 if TYPE_CHECKING:
-    from noria.lab.jobs.turns import Turns
     from noria.lab.stage import Document, Screen
 
 FIGURE_MIN: Final = 1e-3
@@ -105,22 +103,9 @@ def run(options: SpawnOptions, screen: Screen) -> Document:
             start=lambda contender: Spawner(contender, cores.server),
             play=play,
         )
-        document.rows.append(_finish(parallel, turns, bases, against))
+        row = turns.sum_up(bases, against, _summary)
+        document.rows.append({"parallel": parallel, **row})
     return document
-
-
-def _finish(parallel: int, turns: Turns, bases: list[str], against: list[str]) -> dict[str, Any]:
-    """Sum a row up."""
-    costs = turns.figures(lambda one: one.cpu_us)
-    rates = turns.figures(lambda one: one.rate_per_s)
-    return {
-        "parallel": parallel,
-        "contenders": [
-            _summary(label, rounds, turns.facts[label]) for label, rounds in turns.rounds.items()
-        ],
-        "comparisons": compare_figures(costs, bases, against, "lower"),
-        "rate_comparisons": compare_figures(rates, bases, against, "higher"),
-    }
 
 
 def _summary(label: str, rounds: list[SpawnRound], facts: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from noria.lab.compare import cycle_orders
+from noria.lab.compare import compare_figures, cycle_orders
 from noria.lab.measure import Pinned
 from noria.lab.processes import Child
 from noria.lab.settings import READY_TIMEOUT_S, REPLY_GRACE_S
@@ -58,6 +58,25 @@ class Turns:
     def figures(self, tell: Callable[[Any], float]) -> dict[str, list[float]]:
         """Make a figure of each round, to be compared."""
         return {label: [tell(one) for one in rounds] for label, rounds in self.rounds.items()}
+
+    def sum_up(
+        self, bases: list[str], against: list[str], summary: Callable[..., dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Make the row of a document of rounds that tell `cpu_us` and `rate_per_s`.
+
+        Args:
+            bases, against: who is compared with whom.
+            summary: sums up the rounds of one label: called with it, its rounds and its facts.
+        """
+        costs = self.figures(lambda one: one.cpu_us)
+        rates = self.figures(lambda one: one.rate_per_s)
+        return {
+            "contenders": [
+                summary(label, rounds, self.facts[label]) for label, rounds in self.rounds.items()
+            ],
+            "comparisons": compare_figures(costs, bases, against, "lower"),
+            "rate_comparisons": compare_figures(rates, bases, against, "higher"),
+        }
 
 
 def take_turns(
