@@ -233,6 +233,9 @@ RESOLVER_THREADS_MAX: Final = 8
 TRANSFER_BYTES_MAX: Final = 0x7FFFF000
 """Most bytes one read or write moves on Linux (read(2), NOTES); larger requests are shortened."""
 
+VECTOR_PARTS_MAX: Final = 1024
+"""Memories in one vectored read or write, IOV_MAX of Linux (readv(2), NOTES)."""
+
 # -- debugging ------------------------------------------------------------------------------
 SLOW_CALLBACK_SECONDS: Final = 0.1
 """Default of `loop.slow_callback_duration`, as in asyncio."""

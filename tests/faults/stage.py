@@ -136,12 +136,21 @@ def connecting(stage: Stage) -> None:
     stage.make_ready = lambda: sock.connect_ex(address)
 
 
+FILE_ATTRIBUTES: dict[int, dict[str, Any]] = {
+    codes.WRITE_AT: {"buffer": b"data"},
+    codes.READ_INTO_AT: {"buffer": bytearray(10)},
+    codes.READ_VECTOR_AT: {"buffer": [bytearray(10), bytearray(10)]},
+    codes.WRITE_VECTOR_AT: {"buffer": [b"da", b"ta"]},
+    codes.ADVISE: {"address": 0},
+    codes.RUN: {"buffer": tempfile.gettempdir},
+}
+
+
 def file(stage: Stage) -> None:
     opened = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the stage
     stage.fd = stage.closing.enter_context(opened).fileno()
     stage.attributes = {"size": 10}
-    if stage.code == codes.WRITE_AT:
-        stage.attributes["buffer"] = b"data"
+    stage.attributes |= FILE_ATTRIBUTES.get(stage.code, {})
 
 
 def names(stage: Stage) -> None:
@@ -188,6 +197,12 @@ KINDS: dict[int, Callable[[Stage], None]] = {
     codes.DATASYNC: file,
     codes.TRUNCATE: file,
     codes.CLOSE_FILE: file,
+    codes.READ_INTO_AT: file,
+    codes.READ_VECTOR_AT: file,
+    codes.WRITE_VECTOR_AT: file,
+    codes.ALLOCATE: file,
+    codes.ADVISE: file,
+    codes.RUN: file,
     codes.OPEN_AT: names,
     codes.STATUS_AT: names,
     codes.UNLINK_AT: names,

@@ -34,6 +34,10 @@ NUMBERS = {
     "DATASYNC": 33,
     "TRUNCATE": 34,
     "CLOSE_FILE": 35,
+    "READ_INTO_AT": 36,
+    "READ_VECTOR_AT": 37,
+    "WRITE_VECTOR_AT": 38,
+    "ALLOCATE": 39,
     "OPEN_AT": 40,
     "STATUS_AT": 41,
     "UNLINK_AT": 42,
@@ -42,6 +46,8 @@ NUMBERS = {
     "RENAME_AT": 45,
     "LINK_AT": 46,
     "SYMLINK_AT": 47,
+    "ADVISE": 50,
+    "RUN": 51,
     "WAIT_CHILD": 60,
 }
 """Numbers given out so far. They may appear in journals, so a line is added but never changed."""

@@ -22,6 +22,10 @@ FSYNC: Final = 32
 DATASYNC: Final = 33
 TRUNCATE: Final = 34
 CLOSE_FILE: Final = 35
+READ_INTO_AT: Final = 36
+READ_VECTOR_AT: Final = 37
+WRITE_VECTOR_AT: Final = 38
+ALLOCATE: Final = 39
 
 OPEN_AT: Final = 40
 STATUS_AT: Final = 41
@@ -31,5 +35,8 @@ MAKE_DIRECTORY_AT: Final = 44
 RENAME_AT: Final = 45
 LINK_AT: Final = 46
 SYMLINK_AT: Final = 47
+
+ADVISE: Final = 50
+RUN: Final = 51
 
 WAIT_CHILD: Final = 60

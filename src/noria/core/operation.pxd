@@ -20,6 +20,8 @@ cdef class Operation:
     cdef public unsigned char nowait
     cdef public unsigned char cancelled
     cdef public unsigned char amendable
+    cdef public unsigned char crew
+    cdef public unsigned char detour
     cdef public object sock
     cdef public Descriptor descriptor
     cdef public object buffer

@@ -30,6 +30,13 @@ _SETTLED = SETTLED
 _UNKNOWN = 255  # lane of what is only in the catalog, or not even there
 _lanes = LANES
 
+DATA: Final = 0
+"""Crew: threads for what moves data or forces it to the device."""
+NAMES: Final = 1
+"""Crew: threads for what looks up or changes names, so that no slow transfer holds it up."""
+WAITING: Final = 2
+"""Crew: threads for what may wait for somebody else for ever, such as opening a FIFO."""
+
 NATIVE: Final = 1
 READINESS: Final = 2
 BACKEND: Final = 3
@@ -60,6 +67,8 @@ class Operation:
         result: the terminal result, >= 0 or minus errno; meaningful when SETTLED.
         route: how it was done: 0 (not yet), NATIVE, READINESS or BACKEND.
         cancelled: noria asked for its cancellation since it was begun.
+        crew: which threads do it where threads have to: DATA, NAMES or WAITING.
+        detour: a thread is to do it, though the engine's disk could.
         lent: what the engine lends to the kernel for it, beyond `buffer`; the engine's own.
         amendable: in flight, but not in the kernel's hands yet: its owner may still add to what it
             sends, or withdraw it.
@@ -72,7 +81,9 @@ class Operation:
         "buffer",
         "cancelled",
         "code",
+        "crew",
         "descriptor",
+        "detour",
         "expectant",
         "expected",
         "fd",
@@ -113,6 +124,8 @@ class Operation:
         self.route = 0
         self.cancelled = False
         self.amendable = False
+        self.crew: int = 0
+        self.detour = False
         self.lent: Any = None
 
     def perform(self) -> int:

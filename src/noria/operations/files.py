@@ -12,8 +12,21 @@ import threading
 from typing import TYPE_CHECKING
 
 from noria.core.catalog import OFFLOAD, operation, result_of
-from noria.core.codes import CLOSE_FILE, DATASYNC, FSYNC, READ_AT, TRUNCATE, WRITE_AT
-from noria.limits import TRANSFER_BYTES_MAX
+from noria.core.codes import (
+    ADVISE,
+    ALLOCATE,
+    CLOSE_FILE,
+    DATASYNC,
+    FSYNC,
+    READ_AT,
+    READ_INTO_AT,
+    READ_VECTOR_AT,
+    RUN,
+    TRUNCATE,
+    WRITE_AT,
+    WRITE_VECTOR_AT,
+)
+from noria.limits import TRANSFER_BYTES_MAX, VECTOR_PARTS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +44,7 @@ def read_at(op: Operation) -> int:
     """
     size = min(op.size, TRANSFER_BYTES_MAX)
     try:
-        if sys.platform != "win32":
-            op.buffer = os.pread(op.fd, size, op.offset)
-        else:
-            op.buffer = _read_by_seeking(op.fd, size, op.offset)
+        op.buffer = _read_plain(op.fd, size, op.offset)
     except OSError as exc:
         return result_of(exc)
     return len(op.buffer)
@@ -45,11 +55,122 @@ def write_at(op: Operation) -> int:
     """Write `op.buffer` at `op.offset`; bytes written, which may be fewer (pwrite(2))."""
     data = memoryview(op.buffer)[:TRANSFER_BYTES_MAX]
     try:
-        if sys.platform != "win32":
-            return os.pwrite(op.fd, data, op.offset)
-        return _write_by_seeking(op.fd, data, op.offset)
+        return _write_plain(op.fd, data, op.offset)
     except OSError as exc:
         return result_of(exc)
+
+
+@operation(code=READ_INTO_AT, lane=OFFLOAD)
+def read_into_at(op: Operation) -> int:
+    """Read at `op.offset` into the writable memory `op.buffer`; bytes read (pread(2)).
+
+    The memory may have any shape that is contiguous; no more than TRANSFER_BYTES_MAX are read.
+    """
+    target = memoryview(op.buffer).cast("B")[:TRANSFER_BYTES_MAX]
+    try:
+        if hasattr(os, "preadv"):
+            return os.preadv(op.fd, [target], op.offset)
+        data = _read_plain(op.fd, len(target), op.offset)
+    except OSError as exc:
+        return result_of(exc)
+    target[: len(data)] = data
+    return len(data)
+
+
+@operation(code=READ_VECTOR_AT, lane=OFFLOAD)
+def read_vector_at(op: Operation) -> int:
+    """Read at `op.offset` into the list of writable memories `op.buffer`, in their order.
+
+    Returns the bytes read, at most TRANSFER_BYTES_MAX of all together (preadv(2)). More than
+    VECTOR_PARTS_MAX of them are -EINVAL, as with the call.
+    """
+    parts = [memoryview(each).cast("B") for each in op.buffer]
+    if len(parts) > VECTOR_PARTS_MAX:
+        return -errno.EINVAL
+    try:
+        if hasattr(os, "preadv"):
+            return os.preadv(op.fd, _bounded(parts), op.offset)
+        total = 0
+        for part in parts:
+            data = _read_plain(op.fd, len(part), op.offset + total)
+            part[: len(data)] = data
+            total += len(data)
+            if len(data) < len(part):
+                break
+    except OSError as exc:
+        return result_of(exc)
+    return total
+
+
+@operation(code=WRITE_VECTOR_AT, lane=OFFLOAD)
+def write_vector_at(op: Operation) -> int:
+    """Write the list of memories `op.buffer` at `op.offset`, one behind the other (pwritev(2)).
+
+    Returns the bytes written, which may be fewer. More than VECTOR_PARTS_MAX parts are -EINVAL.
+    """
+    parts = [memoryview(each).cast("B") for each in op.buffer]
+    if len(parts) > VECTOR_PARTS_MAX:
+        return -errno.EINVAL
+    try:
+        if hasattr(os, "pwritev"):
+            return os.pwritev(op.fd, _bounded(parts), op.offset)
+        total = 0
+        for part in parts:
+            count = _write_plain(op.fd, part, op.offset + total)
+            total += count
+            if count < len(part):
+                break
+    except OSError as exc:
+        return result_of(exc)
+    return total
+
+
+@operation(code=ALLOCATE, lane=OFFLOAD)
+def allocate(op: Operation) -> int:
+    """Reserve `op.size` bytes from `op.offset` on; the file grows to hold them: 0.
+
+    It is posix_fallocate(3), and -ENOSYS where there is none.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return -errno.ENOSYS
+    try:
+        os.posix_fallocate(op.fd, op.offset, op.size)
+    except OSError as exc:
+        return result_of(exc)
+    return 0
+
+
+@operation(code=ADVISE, lane=OFFLOAD)
+def advise(op: Operation) -> int:
+    """Tell how `op.size` bytes from `op.offset` on will be used: 0 (posix_fadvise(2)).
+
+    `op.address` is one of the POSIX_FADV_ numbers of `os`. Where there is no such call: -ENOSYS.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return -errno.ENOSYS
+    try:
+        os.posix_fadvise(op.fd, op.offset, op.size, op.address)
+    except OSError as exc:
+        return result_of(exc)
+    return 0
+
+
+@operation(code=RUN, lane=OFFLOAD)
+def run(op: Operation) -> int:
+    """Call `op.buffer`, which may block, without arguments: 0, and what it gave in `op.buffer`.
+
+    This is how several steps that belong together cost one hop. What it raises is left in
+    `op.address`, and the result is then minus its errno, or -EIO.
+    """
+    try:
+        op.buffer = op.buffer()
+    except OSError as exc:
+        op.address = exc
+        return result_of(exc)
+    except BaseException as exc:
+        op.address = exc
+        return -errno.EIO
+    return 0
 
 
 @operation(code=FSYNC, lane=OFFLOAD)
@@ -98,6 +219,32 @@ def _force(op: Operation, call: Callable[[int], object]) -> int:
     except OSError as exc:
         return result_of(exc)
     return 0
+
+
+def _bounded(parts: list[memoryview]) -> list[memoryview]:
+    """Shorten a vector to what one call moves."""
+    room = TRANSFER_BYTES_MAX
+    if sum(map(len, parts)) <= room:
+        return parts
+    bounded = []
+    for part in parts:
+        bounded.append(part[:room])
+        room -= len(bounded[-1])
+        if not room:
+            break
+    return bounded
+
+
+def _read_plain(fd: int, size: int, offset: int) -> bytes:
+    if sys.platform == "win32":
+        return _read_by_seeking(fd, size, offset)
+    return os.pread(fd, size, offset)
+
+
+def _write_plain(fd: int, data: memoryview, offset: int) -> int:
+    if sys.platform == "win32":
+        return _write_by_seeking(fd, data, offset)
+    return os.pwrite(fd, data, offset)
 
 
 # Windows has no pread in its C library: seek and read as one step under a lock of ours. The file
