@@ -69,7 +69,8 @@ def read_into_at(op: Operation) -> int:
     target = memoryview(op.buffer).cast("B")[:TRANSFER_BYTES_MAX]
     try:
         if hasattr(os, "preadv"):
-            return os.preadv(op.fd, [target], op.offset)
+            count: int = os.preadv(op.fd, [target], op.offset)
+            return count
         data = _read_plain(op.fd, len(target), op.offset)
     except OSError as exc:
         return result_of(exc)
@@ -89,7 +90,8 @@ def read_vector_at(op: Operation) -> int:
         return -errno.EINVAL
     try:
         if hasattr(os, "preadv"):
-            return os.preadv(op.fd, _bounded(parts), op.offset)
+            count: int = os.preadv(op.fd, _bounded(parts), op.offset)
+            return count
         total = 0
         for part in parts:
             data = _read_plain(op.fd, len(part), op.offset + total)
@@ -113,7 +115,8 @@ def write_vector_at(op: Operation) -> int:
         return -errno.EINVAL
     try:
         if hasattr(os, "pwritev"):
-            return os.pwritev(op.fd, _bounded(parts), op.offset)
+            count: int = os.pwritev(op.fd, _bounded(parts), op.offset)
+            return count
         total = 0
         for part in parts:
             count = _write_plain(op.fd, part, op.offset + total)
