@@ -21,7 +21,7 @@ cdef class Operation:
     cdef public unsigned char cancelled
     cdef public unsigned char amendable
     cdef public unsigned char crew
-    cdef public unsigned char detour
+    cdef public unsigned char way
     cdef public object sock
     cdef public Descriptor descriptor
     cdef public object buffer

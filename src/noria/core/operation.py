@@ -37,6 +37,13 @@ NAMES: Final = 1
 WAITING: Final = 2
 """Crew: threads for what may wait for somebody else for ever, such as opening a FIFO."""
 
+AUTOMATIC: Final = 0
+"""Way: as the engine thinks best."""
+DIRECT: Final = 1
+"""Way: the file is open with O_DIRECT and the memory aligned, so native AIO does not block."""
+BY_THREAD: Final = 2
+"""Way: in a thread, though the engine could do it otherwise."""
+
 NATIVE: Final = 1
 READINESS: Final = 2
 BACKEND: Final = 3
@@ -68,7 +75,7 @@ class Operation:
         route: how it was done: 0 (not yet), NATIVE, READINESS or BACKEND.
         cancelled: noria asked for its cancellation since it was begun.
         crew: which threads do it where threads have to: DATA, NAMES or WAITING.
-        detour: a thread is to do it, though the engine's disk could.
+        way: AUTOMATIC, or what its owner knows of the file: DIRECT, BY_THREAD.
         lent: what the engine lends to the kernel for it, beyond `buffer`; the engine's own.
         amendable: in flight, but not in the kernel's hands yet: its owner may still add to what it
             sends, or withdraw it.
@@ -83,7 +90,6 @@ class Operation:
         "code",
         "crew",
         "descriptor",
-        "detour",
         "expectant",
         "expected",
         "fd",
@@ -97,6 +103,7 @@ class Operation:
         "size",
         "sock",
         "state",
+        "way",
     )
 
     def __init__(self, code: int, fd: int = -1, sock: Any = None) -> None:
@@ -125,7 +132,7 @@ class Operation:
         self.cancelled = False
         self.amendable = False
         self.crew: int = 0
-        self.detour = False
+        self.way: int = 0
         self.lent: Any = None
 
     def perform(self) -> int:
