@@ -39,6 +39,7 @@ COMPILED: Final = (
     "noria.native.clock",
     "noria.native.datagrams",
     "noria.native.epoll",
+    "noria.native.files",
     "noria.native.members",
     "noria.native.pipes",
     "noria.native.queue",
@@ -80,6 +81,10 @@ COMPILED: Final = (
     "noria.transports.tls_session",
     "noria.transports.tls_sending",
     "noria.transports.tls",
+    "noria.files.host",
+    "noria.files.operation",
+    "noria.files.transfers",
+    "noria.files.file",
     "noria.servers.clients",
     "noria.servers.listener",
 )

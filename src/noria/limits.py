@@ -233,6 +233,24 @@ RESOLVER_THREADS_MAX: Final = 8
 TRANSFER_BYTES_MAX: Final = 0x7FFFF000
 """Most bytes one read or write moves on Linux (read(2), NOTES); larger requests are shortened."""
 
+INLINE_HITS_MAX: Final = 64
+"""Reads from the page cache that are answered at once before the reader has to let others run."""
+
+WAY_SAMPLES_MIN: Final = 8
+"""Measurements of a way to do a file's operations before its time counts, and their weight."""
+
+WAY_TRIAL_EVERY: Final = 256
+"""Operations after which the way that seems slower is tried and measured once more."""
+
+DIRECT_ALIGNMENT_BYTES: Final = 4096
+"""What memory, offset and length of direct I/O are multiples of where the system does not tell."""
+
+DIRECT_POOL_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Aligned memory that is kept between two direct reads, in bytes."""
+
+REFUSED_RETRY_SECONDS: Final = 0.001
+"""Pause before operations are handed over again that the engine had no room for."""
+
 VECTOR_PARTS_MAX: Final = 1024
 """Memories in one vectored read or write, IOV_MAX of Linux (readv(2), NOTES)."""
 

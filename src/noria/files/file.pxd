@@ -1,0 +1,55 @@
+cimport cython
+from noria.core.clock cimport MonotonicClock
+from noria.core.descriptor cimport Descriptor
+from noria.files.host cimport Host
+from noria.files.operation cimport FileOperation, Settled
+from noria.files.transfers cimport Transfer
+from noria.native cimport files as native
+
+cdef int _EAGAIN
+cdef int _EOPNOTSUPP
+cdef int _DIRECT
+cdef int _NATIVE
+cdef int _BACKEND
+cdef int _READING
+cdef int _WRITING
+cdef MonotonicClock _clock
+
+
+cdef class File:
+    cdef object __weakref__
+    cdef public Host host
+    cdef public Descriptor descriptor
+    cdef public int fd
+    cdef public object name
+    cdef public object filesystem
+    cdef public int alignment
+    cdef public bint closefd
+    cdef public bint can_read
+    cdef public bint can_write
+    cdef public bint appending
+    cdef public bint plain
+    cdef public bint looks
+    cdef public object pool
+    cdef public int sync_errno
+    cdef public Py_ssize_t in_flight
+    cdef public long long hits
+    cdef public long long done_native
+    cdef public long long done_backend
+    cdef public long long bytes_read
+    cdef public long long bytes_written
+    cdef public object _closing
+    cdef public list _idle
+
+    cdef Settled _hit(self, object outcome, long long count)
+    cdef object _read_direct(self, Py_ssize_t size, long long offset)
+    cdef object _vector(self, int code, list views, long long offset, int kind)
+    cdef object _force(self, int code)
+    cpdef bint _closes_quickly(self)
+    cpdef object _release(self)
+    cpdef object choose_way(self, Transfer op)
+    @cython.locals(idle=list)
+    cpdef object over(self, Transfer op)
+    cpdef bint ends(self, long long moved)
+    cdef object _look_no_more(self)
+    cdef object _check(self, bint able, long long size, long long offset, str what)

@@ -1,0 +1,159 @@
+"""What is known of each filesystem: its type, what it can do at once, and which way is quickest.
+
+Facts: data of tmpfs is in memory, but it does not support RWF_NOWAIT, so it is read as by
+pread(2). Network filesystems and FUSE may wait in any call, for ever, also in close(2). Of the ways
+to do what does wait, the ring or a thread, neither is the quicker one everywhere: they take turns
+until each has been measured, and the slower one is tried again now and then.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from noria.core.operation import AUTOMATIC, BY_THREAD
+from noria.limits import WAY_SAMPLES_MIN, WAY_TRIAL_EVERY
+
+READING: Final = 0
+WRITING: Final = 1
+FORCING: Final = 2
+KIND_NAMES: Final = ("reading", "writing", "forcing")
+"""Kinds of operations that are measured apart."""
+
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
+_DISTANT = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse"}
+)
+
+
+class WayStatistics(NamedTuple):
+    """How long operations of one kind took by one way.
+
+    Attributes:
+        kind: "reading", "writing" or "forcing".
+        way: "engine" or "thread".
+        measured: how many were measured.
+        microseconds: time of the latest, weighed.
+    """
+
+    kind: str
+    way: str
+    measured: int
+    microseconds: float
+
+
+class FilesystemStatistics(NamedTuple):
+    """What is known of one filesystem.
+
+    Attributes:
+        device: its number, `st_dev` of its files.
+        type: such as "ext4"; empty where the system does not tell.
+        in_memory: nothing of it waits for a device.
+        distant: any call may wait for a server.
+        looks: reads look into the page cache first; None until one has been tried.
+        ways: the measurements behind the choice of a way.
+        chosen: the way that is taken now, for each kind.
+    """
+
+    device: int
+    type: str
+    in_memory: bool
+    distant: bool
+    looks: bool | None
+    ways: tuple[WayStatistics, ...]
+    chosen: dict[str, str]
+
+
+class Filesystem:
+    """One filesystem, as far as it has been met.
+
+    Attributes:
+        looks: as in the statistics.
+    """
+
+    def __init__(self, device: int, type_: str) -> None:
+        self.device = device
+        self.type = type_
+        self.in_memory = type_ in _IN_MEMORY
+        self.distant = type_.partition(".")[0] in _DISTANT
+        self.looks: bool | None = None
+        self._counts = [[0, 0], [0, 0], [0, 0]]
+        self._times_ns = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+        self._asked = [0, 0, 0]
+
+    def way(self, kind: int) -> tuple[int, bool]:
+        """Choose a way: AUTOMATIC, which is the engine's, or BY_THREAD; and whether to measure."""
+        counts = self._counts[kind]
+        times = self._times_ns[kind]
+        self._asked[kind] += 1
+        if min(counts) < WAY_SAMPLES_MIN:
+            return (BY_THREAD if counts[1] < counts[0] else AUTOMATIC), True
+        by_thread = times[1] < times[0]
+        turn = self._asked[kind] % WAY_TRIAL_EVERY
+        if turn == 0:
+            return (AUTOMATIC if by_thread else BY_THREAD), True
+        return (BY_THREAD if by_thread else AUTOMATIC), turn == 1
+
+    def note(self, kind: int, way: int, nanoseconds: int) -> None:
+        """Take a measurement."""
+        index = 1 if way == BY_THREAD else 0
+        counts = self._counts[kind]
+        times = self._times_ns[kind]
+        counts[index] += 1
+        weight = 1 / min(counts[index], WAY_SAMPLES_MIN)
+        times[index] += (nanoseconds - times[index]) * weight
+
+    def statistics(self) -> FilesystemStatistics:
+        """Give what is known as one immutable record."""
+        ways = []
+        chosen = {}
+        for kind, name in enumerate(KIND_NAMES):
+            counts = self._counts[kind]
+            times = self._times_ns[kind]
+            for index, way in enumerate(("engine", "thread")):
+                if counts[index]:
+                    ways.append(WayStatistics(name, way, counts[index], times[index] / 1000))
+            if min(counts) >= WAY_SAMPLES_MIN:
+                chosen[name] = "thread" if times[1] < times[0] else "engine"
+        return FilesystemStatistics(
+            self.device,
+            self.type,
+            self.in_memory,
+            self.distant,
+            self.looks,
+            tuple(ways),
+            chosen,
+        )
+
+
+_known: dict[int, Filesystem] = {}
+
+
+def filesystem_of(device: int) -> Filesystem:
+    """Give the filesystem with that `st_dev`; reads the system's table if it is a new one."""
+    found = _known.get(device)
+    if found is None:
+        found = _known.setdefault(device, Filesystem(device, _type_of(device)))
+    return found
+
+
+def filesystems() -> list[FilesystemStatistics]:
+    """Tell of every filesystem that files have been opened on in this process."""
+    return [each.statistics() for each in list(_known.values())]
+
+
+def _type_of(device: int) -> str:
+    """Look a device up in the table of mounts (proc_pid_mountinfo(5)); empty if it is not there."""
+    if not hasattr(os, "major"):
+        return ""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    for line in table.splitlines():
+        fields = line.split(" ")
+        if fields[2] == wanted:
+            return fields[fields.index("-") + 1]
+    return ""

@@ -1,0 +1,23 @@
+from noria.engines.interface cimport Engine
+from noria.loop.core cimport LoopCore
+
+cdef int _HITS_MAX
+cdef int _EAGAIN
+
+
+cdef class Host:
+    cdef public object loop
+    cdef public Engine engine
+    cdef public LoopCore core
+    cdef public bint native
+    cdef public bint measuring
+    cdef public int hits
+    cdef public list refused
+    cdef public bint _retrying
+    cdef object __weakref__
+    cdef dict __dict__
+
+    cpdef object call_soon(self, object callback, object argument, object context)
+    cpdef object submitted(self)
+    cpdef bint hit(self) except -1
+    cpdef object refuse(self, object op)

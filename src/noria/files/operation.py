@@ -1,0 +1,394 @@
+# cython: boundscheck=False, wraparound=False
+"""FileOperation and the future of its outcome.
+
+An operation is handed over when it is made, so several can be in flight before the first is
+awaited. What the caller gets, Pending or Settled, has the interface of `asyncio.Future`: `await`,
+`gather`, `wait`, `wait_for` and `shield` take it as it is, without a task.
+
+Cancelling wakes who waits at once and asks the engine to stop. The kernel may be at it still: the
+operation, its memory and its lease of the descriptor stay until the completion has come (E3), and
+`moved` then tells what was moved all the same (E5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+from typing import TYPE_CHECKING, Any
+
+from noria.core.codes import RUN
+from noria.core.operation import IN_FLIGHT, Operation
+from noria.errors import from_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextvars import Context
+
+    from noria.files.host import Host
+
+# Names for the compiler, typed in the .pxd.
+_EAGAIN = errno.EAGAIN
+_EINTR = errno.EINTR
+_RUN = RUN
+_IN_FLIGHT = IN_FLIGHT
+_PENDING = 0
+_DONE = 1
+_FAILED = 2
+_CANCELLED = 3
+
+_copy_context = contextvars.copy_context
+
+
+class FileOperation(Operation):
+    """An operation of a file.
+
+    Args:
+        host: what gets it done.
+        code: row of the catalog.
+        fd: descriptor number, -1 for none.
+
+    Attributes:
+        host: what gets it done.
+        pending: the future of its outcome; None once it has ended or nobody waits any more.
+        outcome: what the future is to give.
+        path: what the file is called, for exceptions; None if it has no name.
+        moved: bytes moved so far.
+    """
+
+    __slots__ = ("host", "moved", "outcome", "path", "pending")
+
+    def __init__(self, host: Host, code: int, fd: int = -1) -> None:
+        self._begin(host, code, fd)
+
+    def _begin(self, host: Host, code: int, fd: int) -> None:
+        """Do what `__init__` does; apart from it, because a call of that one is slow."""
+        self._set_up(code, fd, None)
+        self.host = host
+        self.outcome: Any = None
+        self.path: Any = None
+        self.moved = 0
+        self.pending: Pending | None = Pending(host, self)
+
+    def start(self) -> Pending:
+        """Hand it over for the first time, and give its future.
+
+        Raises:
+            EngineClosedError, ForkedEngineError: the engine takes nothing any more.
+            OSError: the descriptor is closing (EBADF).
+        """
+        pending = self.pending
+        assert pending is not None
+        self.submit()
+        return pending
+
+    def submit(self) -> None:
+        """Hand it over, or do what is left of it."""
+        host = self.host
+        if self.pending is None:
+            self.left()
+        elif host.engine.submit(self):
+            if self.result == -_EAGAIN:
+                host.refuse(self)
+            else:
+                self.deliver(self.result, 0, self.buffer if self.result >= 0 else None)
+        elif not host.native:
+            host.submitted()
+
+    def deliver(self, result: int, flags: int, data: object) -> None:
+        """Take the completion: end, or go on with what is left to do."""
+        if result < 0:
+            if self.pending is None:
+                self.left()
+            elif result == -_EINTR:
+                self.submit()
+            elif result == -_EAGAIN:
+                self.host.refuse(self)
+            else:
+                self.fail(self.exception_of(result))
+            return
+        further = self.advance(result, data)
+        if self.pending is None:
+            self.give_up(result, data)
+            self.left()
+        elif further > 0:
+            self.submit()
+        elif further == 0:
+            self.finish()
+        else:
+            self.fail(self.exception_of(further))
+
+    def advance(self, result: int, data: object) -> int:
+        """Take what a completion brought into `outcome`.
+
+        Returns:
+            1 if there is more to do, 0 if this was all, minus errno if it is a failure after all.
+        """
+        self.outcome = result if data is None else data
+        return 0
+
+    def give_up(self, result: int, data: object) -> None:
+        """Free what came though nobody wants it any more; an open closes its descriptor."""
+        self.discard(result, data)
+
+    def left(self) -> None:
+        """Be told, once, that nothing of it is in flight any more."""
+
+    def exception_of(self, result: int) -> BaseException:
+        """Make the exception for a failure, with what it was about."""
+        if self.code == _RUN and self.address is not None:
+            raised: BaseException = self.address
+            self.address = None
+            return raised
+        return from_result(result, "", self.fd, self.path)
+
+    def finish(self) -> None:
+        """End well, with `outcome`."""
+        pending = self.pending
+        assert pending is not None
+        self.buffer = None
+        self.pending = None
+        self.left()
+        pending._end(_DONE, self.outcome)
+
+    def fail(self, exc: BaseException) -> None:
+        """End with an exception."""
+        pending = self.pending
+        assert pending is not None
+        self.buffer = None
+        self.pending = None
+        self.left()
+        pending._traceback = exc.__traceback__
+        pending._end(_FAILED, exc)
+
+
+class Pending:
+    """The future of a FileOperation.
+
+    Args:
+        host: whose it is.
+        operation: what it is the future of.
+
+    Attributes:
+        operation: the same.
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_callback",
+        "_context",
+        "_ended",
+        "_host",
+        "_more",
+        "_outcome",
+        "_traceback",
+        "operation",
+    )
+
+    def __init__(self, host: Host, operation: FileOperation) -> None:
+        self._host = host
+        self.operation = operation
+        self._ended = _PENDING
+        self._outcome: Any = None
+        self._traceback: Any = None
+        self._callback: Any = None
+        self._context: Any = None
+        self._more: list[tuple[Any, Any]] | None = None
+        self._asyncio_future_blocking = False
+
+    def _end(self, how: int, outcome: Any) -> None:
+        self._ended = how
+        self._outcome = outcome
+        callback = self._callback
+        if callback is None:
+            return
+        context = self._context
+        self._callback = self._context = None
+        self._host.call_soon(callback, self, context)
+        if self._more is not None:
+            more = self._more
+            self._more = None
+            for function, context in more:
+                self._host.call_soon(function, self, context)
+
+    # -- awaiting -----------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Give itself: it is its own iterator."""
+        return self  # type: ignore[return-value]
+
+    def __iter__(self) -> Pending:
+        return self
+
+    def __next__(self) -> Any:
+        if self._ended == _PENDING:
+            self._asyncio_future_blocking = True
+            return self
+        outcome = self.result()
+        if outcome is None:
+            raise StopIteration
+        raise StopIteration(outcome)
+
+    # -- the interface of a future ------------------------------------------------------------
+
+    @property
+    def moved(self) -> int:
+        """Bytes moved so far, also by what was cancelled and has ended since."""
+        return self.operation.moved
+
+    def result(self) -> Any:
+        """Give the outcome or raise what it failed with, as `asyncio.Future.result` does.
+
+        Raises:
+            asyncio.InvalidStateError: it has not ended.
+            asyncio.CancelledError: it was cancelled.
+        """
+        if self._ended == _DONE:
+            return self._outcome
+        if self._ended == _FAILED:
+            raise self._outcome.with_traceback(self._traceback)
+        if self._ended == _CANCELLED:
+            raise self._cancelled_error()
+        raise asyncio.InvalidStateError("Result is not set.")
+
+    def exception(self) -> BaseException | None:
+        """Give what it failed with, None if it did not fail; as `asyncio.Future.exception`.
+
+        Raises:
+            asyncio.InvalidStateError: it has not ended.
+            asyncio.CancelledError: it was cancelled.
+        """
+        if self._ended == _CANCELLED:
+            raise self._cancelled_error()
+        if self._ended == _PENDING:
+            raise asyncio.InvalidStateError("Exception is not set.")
+        failure: BaseException | None = self._outcome if self._ended == _FAILED else None
+        return failure
+
+    def _cancelled_error(self) -> asyncio.CancelledError:
+        if self._outcome is None:
+            return asyncio.CancelledError()
+        return asyncio.CancelledError(self._outcome)
+
+    def done(self) -> bool:
+        """Whether it has ended, or was cancelled."""
+        return self._ended != _PENDING
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled before it had ended."""
+        return self._ended == _CANCELLED
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel: who waits is told at once, and the engine is asked to stop.
+
+        Args:
+            msg: goes into the CancelledError.
+
+        Returns:
+            False if it had ended already.
+        """
+        self._asyncio_future_blocking = False
+        if self._ended != _PENDING:
+            return False
+        self._end(_CANCELLED, msg)
+        operation = self.operation
+        operation.pending = None
+        if operation.state == _IN_FLIGHT:
+            self._host.engine.cancel(operation)
+            if not self._host.native:
+                self._host.submitted()
+        return True
+
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *, context: Context | None = None
+    ) -> None:
+        """Have `callback(self)` called by the loop when it has ended, or soon if it has."""
+        if context is None:
+            context = _copy_context()
+        if self._ended != _PENDING:
+            self._host.call_soon(callback, self, context)
+        elif self._callback is None:
+            self._callback = callback
+            self._context = context
+        elif self._more is None:
+            self._more = [(callback, context)]
+        else:
+            self._more.append((callback, context))
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
+        """Take a callback out; how often it was in."""
+        pairs = [] if self._callback is None else [(self._callback, self._context)]
+        pairs += self._more or []
+        kept = [pair for pair in pairs if pair[0] != callback]
+        self._callback, self._context = kept[0] if kept else (None, None)
+        self._more = kept[1:] or None
+        return len(pairs) - len(kept)
+
+    def get_loop(self) -> Any:
+        """Give the event loop it belongs to."""
+        return self._host.loop
+
+
+class Settled:
+    """The outcome of what was done at once, awaited like a FileOperation.
+
+    Args:
+        host: whose it is.
+        outcome: what `await` gives.
+        pausing: let the loop turn once first, so that others have theirs.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_host", "_outcome", "_pausing")
+
+    def __init__(self, host: Host, outcome: Any, pausing: bool) -> None:
+        self._host = host
+        self._outcome = outcome
+        self._pausing = pausing
+        self._asyncio_future_blocking = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Give itself: it is its own iterator."""
+        return self  # type: ignore[return-value]
+
+    def __iter__(self) -> Settled:
+        return self
+
+    def __next__(self) -> Any:
+        if self._pausing:
+            self._pausing = False
+            return None
+        raise StopIteration(self._outcome)
+
+    def result(self) -> Any:
+        """Give the outcome."""
+        return self._outcome
+
+    def exception(self) -> BaseException | None:
+        """Tell of no failure."""
+        return None
+
+    def done(self) -> bool:
+        """Tell that it has ended."""
+        return True
+
+    def cancelled(self) -> bool:
+        """Tell that it was not cancelled."""
+        return False
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Do nothing: it has ended."""
+        return False
+
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *, context: Context | None = None
+    ) -> None:
+        """Have `callback(self)` called soon."""
+        self._host.call_soon(callback, self, _copy_context() if context is None else context)
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
+        """Find nothing: callbacks are called soon and not kept."""
+        return 0
+
+    def get_loop(self) -> Any:
+        """Give the event loop it belongs to."""
+        return self._host.loop

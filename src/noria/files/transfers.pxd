@@ -1,0 +1,71 @@
+cimport cython
+from noria.files.file cimport File
+from noria.files.operation cimport FileOperation, Pending
+from noria.native cimport files as native
+
+cdef int _READ_AT
+cdef int _READ_INTO_AT
+cdef int _READ_VECTOR_AT
+cdef int _WRITE_AT
+cdef int _WRITE_VECTOR_AT
+cdef int _EIO
+cdef int _PARTS_MAX
+
+
+cdef class Transfer(FileOperation):
+    cdef public File file
+    cdef public int kind
+    cdef public long long first
+    cdef public long long began_ns
+
+    cdef object _open(self, File file, int code, long long offset, int kind)
+    cpdef Pending start(self)
+    cpdef object left(self)
+    cpdef object exception_of(self, long long result)
+
+
+cdef class PlainTransfer(Transfer):
+    cpdef int advance(self, long long result, object data) except? -1
+
+
+cdef class ReadTransfer(Transfer):
+    cdef list parts
+
+    cpdef int advance(self, long long result, object data) except? -1
+    cdef object _give(self, object last)
+
+
+cdef class ReadIntoTransfer(Transfer):
+    cdef public object view
+
+    cpdef int advance(self, long long result, object data) except? -1
+    cpdef object left(self)
+
+
+cdef class PooledReadTransfer(ReadIntoTransfer):
+    cdef object memory
+
+    cpdef int advance(self, long long result, object data) except? -1
+    cpdef object left(self)
+
+
+cdef class WriteTransfer(Transfer):
+    cdef object view
+    cdef bint whole
+
+    cpdef int advance(self, long long result, object data) except? -1
+    cpdef object left(self)
+
+
+cdef class VectorTransfer(Transfer):
+    cdef list rest
+    cdef Py_ssize_t total
+
+    @cython.locals(left=cython.longlong, index=Py_ssize_t)
+    cpdef int advance(self, long long result, object data) except? -1
+    cpdef object left(self)
+
+
+cdef class ForceTransfer(Transfer):
+    cpdef int advance(self, long long result, object data) except? -1
+    cpdef object exception_of(self, long long result)

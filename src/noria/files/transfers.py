@@ -1,0 +1,272 @@
+# cython: boundscheck=False, wraparound=False
+"""Transfers: the operations that move a file's bytes, and go on until all of them are moved.
+
+A short read may mean the end of the file, the end of what is cached, or an interrupt; a short write
+that the disk is nearly full. What is left is asked for again, from where the transfer stopped, so a
+read is short at the end of the file only and a write not at all: the next attempt tells the end, or
+the error with the number of bytes that were moved before it.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from noria.core.codes import (
+    READ_AT,
+    READ_INTO_AT,
+    READ_VECTOR_AT,
+    WRITE_AT,
+    WRITE_VECTOR_AT,
+)
+from noria.errors import from_result
+from noria.files.operation import FileOperation, Pending
+from noria.limits import VECTOR_PARTS_MAX
+from noria.native import files as native
+
+if TYPE_CHECKING:
+    from noria.files.file import File
+
+# Names for the compiler, typed in the .pxd.
+_READ_AT = READ_AT
+_READ_INTO_AT = READ_INTO_AT
+_READ_VECTOR_AT = READ_VECTOR_AT
+_WRITE_AT = WRITE_AT
+_WRITE_VECTOR_AT = WRITE_VECTOR_AT
+_EIO = errno.EIO
+_PARTS_MAX = VECTOR_PARTS_MAX
+
+
+class Transfer(FileOperation):
+    """An operation on an open file.
+
+    Args:
+        file: the file; told when nothing is in flight any more.
+        code: row of the catalog.
+        offset: where it begins.
+        kind: READING, WRITING or FORCING, what the file's filesystem keeps its measurements by.
+    """
+
+    __slots__ = ("began_ns", "file", "first", "kind")
+
+    def __init__(self, file: File, code: int, offset: int, kind: int) -> None:
+        self._open(file, code, offset, kind)
+
+    def _open(self, file: File, code: int, offset: int, kind: int) -> None:
+        """Do what `__init__` does; apart from it, because a call of that one is slow."""
+        self._begin(file.host, code, file.fd)
+        self.file = file
+        self.kind = kind
+        self.first = offset
+        self.offset = offset
+        self.began_ns = 0
+        self.path = file.name
+        self.descriptor = file.descriptor
+        file.choose_way(self)
+
+    def start(self) -> Pending:
+        """Hand it over for the first time, and give its future."""
+        try:
+            return FileOperation.start(self)
+        except BaseException:
+            self.left()  # it was not taken
+            raise
+
+    def left(self) -> None:
+        """Tell the file."""
+        self.file.over(self)
+
+    def exception_of(self, result: int) -> BaseException:
+        """Make the exception, with the place and the bytes that were moved before."""
+        exc = from_result(result, "", self.fd, self.path)
+        exc.offset = self.first  # type: ignore[attr-defined]
+        exc.bytes_done = self.moved  # type: ignore[attr-defined]
+        if self.moved:
+            exc.add_note(f"{self.moved} bytes from offset {self.first} on had been moved")
+        return exc
+
+
+class PlainTransfer(Transfer):
+    """Does something to a file that moves no bytes of the caller's."""
+
+    __slots__ = ()
+
+    def advance(self, result: int, data: Any) -> int:
+        """Give nothing."""
+        return 0
+
+
+class ReadTransfer(Transfer):
+    """Reads bytes into a new object."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, file: File, size: int, offset: int, kind: int) -> None:
+        self._open(file, _READ_AT, offset, kind)
+        self.size = size
+        self.parts: list[bytes] | None = None
+
+    def advance(self, result: int, data: Any) -> int:
+        """Go on behind what came, until all is there or nothing comes."""
+        self.moved += result
+        if result in (0, self.size):
+            self._give(data)
+            return 0
+        if self.parts is None:
+            self.parts = []
+        self.parts.append(data)
+        self.offset += result
+        self.size -= result
+        if self.file.looks:
+            # As a rule this is the end of the file, and telling that takes no disk.
+            more = native.read_now(self.fd, self.size, self.offset, self.file.plain)
+            if type(more) is bytes and (not more or len(more) == self.size):
+                self.moved += len(more)
+                self._give(more)
+                return 0
+        return 1
+
+    def _give(self, last: bytes) -> None:
+        if self.parts is None:
+            self.outcome = last
+        else:
+            self.parts.append(last)
+            self.outcome = b"".join(self.parts)
+            self.parts = None
+
+
+class ReadIntoTransfer(Transfer):
+    """Reads into memory of the caller's."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, file: File, view: memoryview, offset: int, kind: int) -> None:
+        self._open(file, _READ_INTO_AT, offset, kind)
+        self.view: Any = view
+        self.buffer = view
+
+    def advance(self, result: int, data: Any) -> int:
+        """Go on behind what came, until the memory is full or nothing comes."""
+        self.moved += result
+        if result == 0 or self.moved >= len(self.view) or self.file.ends(self.moved):
+            self.outcome = self.moved
+            return 0
+        self.offset += result
+        self.buffer = self.view[self.moved :]
+        return 1
+
+    def left(self) -> None:
+        """Let go of the memory."""
+        self.view = self.buffer = None
+        self.file.over(self)
+
+
+class PooledReadTransfer(ReadIntoTransfer):
+    """Reads into aligned memory of the pool, for files that demand it, and gives bytes."""
+
+    __slots__ = ("memory",)
+
+    def __init__(self, file: File, memory: Any, size: int, offset: int, kind: int) -> None:
+        ReadIntoTransfer.__init__(self, file, memoryview(memory)[:size], offset, kind)
+        self.memory: Any = memory
+
+    def advance(self, result: int, data: Any) -> int:
+        """Copy what came out of the pool's memory."""
+        if ReadIntoTransfer.advance(self, result, data) > 0:
+            return 1
+        self.outcome = bytes(self.view[: self.moved])
+        return 0
+
+    def left(self) -> None:
+        """Give the memory back: the kernel has let go of it."""
+        memory = self.memory
+        self.memory = None
+        ReadIntoTransfer.left(self)
+        self.file.pool.give_back(memory)
+
+
+class WriteTransfer(Transfer):
+    """Writes bytes.
+
+    Args:
+        whole: go on after a short write; otherwise that is an error, as for an atomic append.
+    """
+
+    __slots__ = ("view", "whole")
+
+    def __init__(self, file: File, data: Any, offset: int, kind: int, whole: bool) -> None:
+        self._open(file, _WRITE_AT, offset, kind)
+        self.view: Any = data
+        self.buffer = data
+        self.whole = whole
+
+    def advance(self, result: int, data: Any) -> int:
+        """Go on behind what was written."""
+        self.moved += result
+        if self.moved >= len(self.view):
+            self.outcome = self.moved
+            return 0
+        if result == 0 or not self.whole:
+            return -_EIO
+        self.offset += result
+        self.buffer = memoryview(self.view)[self.moved :]
+        return 1
+
+    def left(self) -> None:
+        """Let go of the memory."""
+        self.view = self.buffer = None
+        self.file.over(self)
+
+
+class VectorTransfer(Transfer):
+    """Reads into, or writes, several memories one behind the other."""
+
+    __slots__ = ("rest", "total", "views")
+
+    def __init__(self, file: File, code: int, views: list[Any], offset: int, kind: int) -> None:
+        self._open(file, code, offset, kind)
+        self.rest: list[Any] = views
+        self.total = sum(map(len, views))
+        self.buffer = views[:_PARTS_MAX]
+
+    def advance(self, result: int, data: Any) -> int:
+        """Go on behind what was moved."""
+        self.moved += result
+        if self.moved >= self.total or (result == 0 and self.code == _READ_VECTOR_AT):
+            self.outcome = self.moved
+            return 0
+        if result == 0:
+            return -_EIO
+        self.offset += result
+        left = result
+        index = 0
+        while left >= len(self.rest[index]):
+            left -= len(self.rest[index])
+            index += 1
+        self.rest = [memoryview(self.rest[index])[left:], *self.rest[index + 1 :]]
+        self.buffer = self.rest[:_PARTS_MAX]
+        return 1
+
+    def left(self) -> None:
+        """Let go of the memory."""
+        self.rest = []
+        self.buffer = None
+        self.file.over(self)
+
+
+class ForceTransfer(Transfer):
+    """Forces a file to its device; a failure is the file's for good (F4)."""
+
+    __slots__ = ()
+
+    def __init__(self, file: File, code: int, kind: int) -> None:
+        self._open(file, code, 0, kind)
+
+    def advance(self, result: int, data: Any) -> int:
+        """Fail with those that failed meanwhile: the kernel tells each failure once."""
+        return -self.file.sync_errno
+
+    def exception_of(self, result: int) -> BaseException:
+        """Mark the file."""
+        self.file.sync_errno = -result
+        return Transfer.exception_of(self, result)
