@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def alignment_of(device: int) -> int:
     Args:
         device: the file's `st_dev`.
     """
-    if not hasattr(os, "major"):
+    if sys.platform == "win32":
         return DIRECT_ALIGNMENT_BYTES
     place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
     for folder in (place, place / ".."):  # a partition has its queue with the whole disk

@@ -9,6 +9,7 @@ until each has been measured, and the slower one is tried again now and then.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -145,7 +146,7 @@ def filesystems() -> list[FilesystemStatistics]:
 
 def _type_of(device: int) -> str:
     """Look a device up in the table of mounts (proc_pid_mountinfo(5)); empty if it is not there."""
-    if not hasattr(os, "major"):
+    if sys.platform == "win32":
         return ""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:

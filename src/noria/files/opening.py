@@ -165,7 +165,7 @@ def _open_named(
 
 def _open_quickly(path: Any, flags: int, mode: int) -> int:
     fd = os.open(path, flags | _NONBLOCK, mode)
-    if _NONBLOCK and not flags & _NONBLOCK:
+    if sys.platform != "win32" and not flags & _NONBLOCK:
         os.set_blocking(fd, True)  # ring and pollers read it as the wish not to wait
     return fd
 

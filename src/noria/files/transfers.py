@@ -221,7 +221,7 @@ class WriteTransfer(Transfer):
 class VectorTransfer(Transfer):
     """Reads into, or writes, several memories one behind the other."""
 
-    __slots__ = ("rest", "total", "views")
+    __slots__ = ("rest", "total")
 
     def __init__(self, file: File, code: int, views: list[Any], offset: int, kind: int) -> None:
         self._open(file, code, offset, kind)
