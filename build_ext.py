@@ -33,6 +33,7 @@ from setuptools.errors import CompileError
 SOURCE: Final = Path("src")
 
 COMPILED: Final = (
+    "noria.native.awaits",
     "noria.native.bio",
     "noria.native.block",
     "noria.native.calls",

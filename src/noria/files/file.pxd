@@ -2,7 +2,7 @@ cimport cython
 from noria.core.clock cimport MonotonicClock
 from noria.core.descriptor cimport Descriptor
 from noria.files.host cimport Host
-from noria.files.operation cimport FileOperation, Settled
+from noria.files.operation cimport FileOperation, Settled, settled
 from noria.files.transfers cimport Transfer
 from noria.native cimport files as native
 
@@ -13,6 +13,7 @@ cdef int _NATIVE
 cdef int _BACKEND
 cdef int _READING
 cdef int _WRITING
+cdef int _HITS_MAX
 cdef MonotonicClock _clock
 
 
@@ -41,6 +42,13 @@ cdef class File:
     cdef public object _closing
     cdef public list _idle
 
+    @cython.locals(count=Py_ssize_t)
+    cpdef object read_at(self, Py_ssize_t size, long long offset)
+    @cython.locals(count=cython.longlong, size=Py_ssize_t)
+    cpdef object readinto_at(self, object buffer, long long offset)
+    @cython.locals(size=Py_ssize_t)
+    cpdef object write_at(self, object data, long long offset)
+    @cython.locals(host=Host, pausing=bint)
     cdef Settled _hit(self, object outcome, long long count)
     cdef object _read_direct(self, Py_ssize_t size, long long offset)
     cdef object _vector(self, int code, list views, long long offset, int kind)

@@ -29,7 +29,7 @@ from noria.core.operation import BACKEND, DIRECT, NATIVE
 from noria.files.aligned import AlignedPool, check_aligned
 from noria.files.filesystems import FORCING, READING, WRITING
 from noria.files.hops import hop
-from noria.files.operation import Settled
+from noria.files.operation import Settled, settled
 from noria.files.transfers import (
     ForceTransfer,
     PlainTransfer,
@@ -40,6 +40,7 @@ from noria.files.transfers import (
     VectorTransfer,
     WriteTransfer,
 )
+from noria.limits import INLINE_HITS_MAX
 from noria.native import files as native
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ _NATIVE = NATIVE
 _BACKEND = BACKEND
 _READING = READING
 _WRITING = WRITING
+
+_HITS_MAX = INLINE_HITS_MAX
 
 _clock = MonotonicClock()
 
@@ -164,11 +167,12 @@ class File:
         if self.looks:
             data = native.read_now(self.fd, size, offset, self.plain)
             if type(data) is bytes:
-                if len(data) == size or not data:
-                    return self._hit(data, len(data))
-                rest = native.read_now(self.fd, size - len(data), offset + len(data), self.plain)
+                count = len(data)
+                if count in (size, 0):
+                    return self._hit(data, count)
+                rest = native.read_now(self.fd, size - count, offset + count, self.plain)
                 if type(rest) is bytes and not rest:
-                    return self._hit(data, len(data))
+                    return self._hit(data, count)
             elif data == -_EOPNOTSUPP:
                 self._look_no_more()
         if self.alignment:
@@ -176,14 +180,19 @@ class File:
         return ReadTransfer(self, size, offset, _READING).start()
 
     def _hit(self, outcome: Any, count: int) -> Settled:
+        host = self.host
         self.hits += 1
         self.bytes_read += count
-        return Settled(self.host, outcome, self.host.hit())
+        host.hits += 1
+        pausing = host.hits >= _HITS_MAX
+        if pausing:
+            host.hits = 0
+        return settled(host, outcome, pausing)
 
     def _read_direct(self, size: int, offset: int) -> Awaitable[bytes]:
         check_aligned(self.alignment, offset, size)
         if size == 0:
-            return Settled(self.host, b"", False)
+            return settled(self.host, b"", False)
         memory = self.pool.take(size)
         return PooledReadTransfer(self, memory, size, offset, _READING).start()
 
@@ -202,17 +211,19 @@ class File:
             ValueError, io.UnsupportedOperation, OSError: as for `read_at`.
         """
         view = lend_writable(buffer)
-        self._check(self.can_read, 0, offset, "reading")
+        size = len(view)
+        if self.fd < 0 or offset < 0 or not self.can_read:
+            self._check(self.can_read, 0, offset, "reading")
         if self.alignment:
-            check_aligned(self.alignment, offset, len(view), view)
+            check_aligned(self.alignment, offset, size, view)
         elif self.looks:
             count = native.read_now_into(self.fd, view, offset, self.plain)
-            if count == len(view) or count == 0:
+            if count in (size, 0):
                 return self._hit(count, count)
             if count == -_EOPNOTSUPP:
                 self._look_no_more()
-        if not len(view):
-            return Settled(self.host, 0, False)
+        if not size:
+            return settled(self.host, 0, False)
         return ReadIntoTransfer(self, view, offset, _READING).start()
 
     def readv_at(self, buffers: Iterable[Any], offset: int) -> Awaitable[int]:
@@ -245,12 +256,13 @@ class File:
             OSError: when awaited; `offset` and `bytes_done` of it tell what was written.
         """
         view = lend_readable(data)
+        size = len(view)
         if self.fd < 0 or offset < 0 or not self.can_write:
             self._check(self.can_write, 0, offset, "writing")
         if self.alignment:
-            check_aligned(self.alignment, offset, len(view), view)
-        if not len(view):
-            return Settled(self.host, 0, False)
+            check_aligned(self.alignment, offset, size, view)
+        if not size:
+            return settled(self.host, 0, False)
         return WriteTransfer(self, view, offset, _WRITING, True).start()
 
     def writev_at(self, buffers: Iterable[Any], offset: int) -> Awaitable[int]:
@@ -281,7 +293,7 @@ class File:
         if not self.appending:
             raise io.UnsupportedOperation("append: the file is not open in mode 'a'")
         if not len(view):
-            return Settled(self.host, 0, False)
+            return settled(self.host, 0, False)
         return WriteTransfer(self, view, 0, _WRITING, False).start()
 
     def _vector(self, code: int, views: list[Any], offset: int, kind: int) -> Awaitable[int]:
@@ -292,7 +304,7 @@ class File:
                 place += len(view)
         views = [view for view in views if len(view)]
         if not views:
-            return Settled(self.host, 0, False)
+            return settled(self.host, 0, False)
         return VectorTransfer(self, code, views, offset, kind).start()
 
     # -- the file as a whole ------------------------------------------------------------------

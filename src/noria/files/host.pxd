@@ -1,9 +1,6 @@
 from noria.engines.interface cimport Engine
 from noria.loop.core cimport LoopCore
 
-cdef int _HITS_MAX
-cdef int _EAGAIN
-
 
 cdef class Host:
     cdef public object loop
@@ -15,9 +12,7 @@ cdef class Host:
     cdef public list refused
     cdef public bint _retrying
     cdef object __weakref__
-    cdef dict __dict__
 
     cpdef object call_soon(self, object callback, object argument, object context)
     cpdef object submitted(self)
-    cpdef bint hit(self) except -1
     cpdef object refuse(self, object op)

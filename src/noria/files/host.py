@@ -8,20 +8,16 @@ noria's own loop and its engine are one; on any other loop an engine of noria's 
 from __future__ import annotations
 
 import asyncio
-import errno
 import importlib
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from noria.limits import INLINE_HITS_MAX, REFUSED_RETRY_SECONDS
+from noria.limits import REFUSED_RETRY_SECONDS
 from noria.loop.core import LoopCore
 
 if TYPE_CHECKING:
     from noria.engines.interface import Engine
     from noria.files.operation import FileOperation
-
-_HITS_MAX = INLINE_HITS_MAX  # typed in the .pxd
-_EAGAIN = errno.EAGAIN
 
 
 class Host:
@@ -34,7 +30,7 @@ class Host:
     Attributes:
         native: the loop is noria's own, and polls the engine itself.
         measuring: there is more than one way to do what waits, and none was asked for.
-        hits: reads answered at once since the last pause.
+        hits: reads answered at once since the last pause; who counts INLINE_HITS_MAX pauses.
     """
 
     def __init__(self, loop: Any, engine: Engine) -> None:
@@ -56,14 +52,6 @@ class Host:
 
     def submitted(self) -> None:
         """Do what makes the engine see to what it was given; guests override it."""
-
-    def hit(self) -> bool:
-        """Count a read that was answered at once; whether the reader has to pause for others."""
-        self.hits += 1
-        if self.hits < _HITS_MAX:
-            return False
-        self.hits = 0
-        return True
 
     def refuse(self, op: FileOperation) -> None:
         """Keep an operation that the engine had no room for (E11), to hand it over again soon."""

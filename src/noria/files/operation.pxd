@@ -1,6 +1,7 @@
 cimport cython
 from noria.core.operation cimport Operation
 from noria.files.host cimport Host
+from noria.native.awaits cimport Awaited
 
 cdef int _EAGAIN
 cdef int _EINTR
@@ -8,8 +9,8 @@ cdef int _RUN
 cdef int _IN_FLIGHT
 cdef int _PENDING
 cdef int _DONE
-cdef int _FAILED
-cdef int _CANCELLED
+cdef int _ENDED_BADLY
+cdef int _PAUSING
 
 
 cdef class FileOperation(Operation):
@@ -36,30 +37,29 @@ cdef class FileOperation(Operation):
     cpdef object fail(self, object exc)
 
 
-cdef class Pending:
-    cdef public bint _asyncio_future_blocking
-    cdef public int _ended
+cdef class Pending(Awaited):
+    cdef object __weakref__
     cdef public FileOperation operation
-    cdef Host _host
-    cdef object _outcome
     cdef public object _traceback
+    cdef Host _host
     cdef object _callback
     cdef object _context
     cdef list _more
+    cdef bint _withdrawn
 
     @cython.locals(more=list)
-    cdef object _end(self, int how, object outcome)
+    cdef object _end(self, int stage, object outcome)
     cpdef object result(self)
-    cpdef bint done(self)
-    cpdef bint cancelled(self)
     cdef object _cancelled_error(self)
     @cython.locals(operation=FileOperation)
     cpdef object cancel(self, object msg=*)
-    cdef object __weakref__
 
 
-cdef class Settled:
-    cdef public bint _asyncio_future_blocking
+cdef class Settled(Awaited):
     cdef Host _host
-    cdef object _outcome
-    cdef bint _pausing
+
+    cpdef object result(self)
+
+
+@cython.locals(made=Settled)
+cpdef Settled settled(Host host, object outcome, bint pausing)

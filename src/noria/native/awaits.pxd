@@ -1,0 +1,7 @@
+cdef class Awaited:
+    # In this order: awaits.pyx has the same in C.
+    cdef public int stage
+    cdef public bint _asyncio_future_blocking
+    cdef public object outcome
+
+    cpdef object result(self)

@@ -1,0 +1,16 @@
+from collections.abc import Generator
+from typing import Any
+
+PENDING: int
+DONE: int
+ENDED_BADLY: int
+PAUSING: int
+
+class Awaited:
+    stage: int
+    outcome: Any
+    _asyncio_future_blocking: bool
+    def result(self) -> Any: ...
+    def __await__(self) -> Generator[Any, None, Any]: ...
+    def __iter__(self) -> Awaited: ...
+    def __next__(self) -> Any: ...
