@@ -134,6 +134,7 @@ class RunMixin(ErrorsMixin, TasksMixin, ExecutorMixin, ResolveMixin, SignalsMixi
         else:
             self._close_executor()
             self._resolver.close()
+        self._file_host = None
         engine.close(self._batch)
         self._batch.discard_all()
 

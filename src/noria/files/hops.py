@@ -37,6 +37,12 @@ class HopOperation(FileOperation):
         self.outcome = self.buffer
         return 0
 
+    def discard(self, result: int, data: object) -> None:
+        """Undo it: the loop was closed before anybody could be told."""
+        if result >= 0:
+            self.outcome = self.buffer
+            self.give_up(result, data)
+
     def give_up(self, result: int, data: object) -> None:
         """Undo what was done for somebody who has gone."""
         if self.undo is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from noria.limits import REFUSED_RETRY_SECONDS
@@ -67,31 +66,20 @@ class Host:
         for op in waiting:
             op.submit()
 
-    def close(self) -> None:
-        """End the engine of a guest; nothing for noria's own loop, which ends its engine itself."""
-
-
-_hosts: weakref.WeakKeyDictionary[Any, Host] = weakref.WeakKeyDictionary()
-
 
 def running_host() -> Host:
     """Give the host of the running event loop, made on first use.
 
     Raises:
         RuntimeError: no event loop is running in this thread.
+        EngineUnavailableError: the loop is not noria's, and no engine can serve it.
     """
     loop = asyncio.get_running_loop()
-    host = _hosts.get(loop)
+    if not isinstance(loop, LoopCore):
+        guests: Any = importlib.import_module("noria.guest.host")  # it stands above this room
+        guest: Host = guests.guest_of(loop)
+        return guest
+    host: Host | None = loop._file_host
     if host is None:
-        if isinstance(loop, LoopCore):
-            host = Host(loop, loop._engine)
-        else:
-            guest: Any = importlib.import_module("noria.guest.host")  # it stands above this room
-            host = guest.make_host(loop)
-        _hosts[loop] = host
+        host = loop._file_host = Host(loop, loop._engine)
     return host
-
-
-def known_hosts() -> list[Host]:
-    """Give the hosts of all event loops that there are."""
-    return list(_hosts.values())

@@ -28,6 +28,7 @@ cdef class LoopCore:
     cdef public object _thread_id
     cdef public object _current_handle
     cdef public list _spare_sends
+    cdef public object _file_host
     cdef dict _own_keywords
     cdef public object _task_factory
     cdef public Spares _spare_handles

@@ -82,6 +82,7 @@ class LoopCore:
         self._spare_timers = Spares()
         self._recent_ns = self._clock.now_ns()
         self._spare_sends: list[Any] = []  # send operations between two uses; see transports
+        self._file_host: Any = None  # what the files of this loop work with, see files/host.py
         self.slow_callback_duration: float = SLOW_CALLBACK_SECONDS
 
     # -- time and scheduling ----------------------------------------------------------------

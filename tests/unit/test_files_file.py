@@ -1,0 +1,381 @@
+"""Files at positions: hits, transfers, cancelling, closing, errors; on two engines."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import noria
+from noria.core.codes import READ_AT, READ_VECTOR_AT, WRITE_AT, WRITE_VECTOR_AT
+from noria.core.descriptor import Descriptor, open_count
+from noria.core.operation import BACKEND, Operation
+from noria.engines.interface import Engine
+from noria.files.file import File
+from noria.files.hops import hop
+from noria.files.host import Host
+from noria.files.opening import open_file
+from noria.limits import INLINE_HITS_MAX
+from tests.loops import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "preadv"), reason="positions are Unix's")
+DATA = os.urandom(100_000)
+WRITE = os.O_RDWR | os.O_CREAT
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    before = open_count()
+    made = noria.new_event_loop(engine="epoll") if os.name == "posix" else noria.new_event_loop()
+    yield made
+    made.close()
+    assert open_count() == before
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_bytes(DATA)
+    return tmp_path / "file"
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+async def opened(path: Path, flags: int = os.O_RDWR, **keywords: Any) -> File:
+    file = await open_file(File, path, flags, **keywords)
+    file.looks = False  # most tests are of what takes an operation
+    return file
+
+
+def test_reads_and_writes_at_positions(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = await opened(path)
+        parts = await asyncio.gather(*(file.read_at(1000, place) for place in range(0, 9000, 900)))
+        assert parts == [DATA[place : place + 1000] for place in range(0, 9000, 900)]
+        assert await file.read_at(10**6, 99_990) == DATA[99_990:]
+        assert await file.read_at(5, 10**6) == b""
+        assert await file.write_at(bytearray(b"abc"), 10) == 3
+        assert await file.writev_at([b"de", b"", memoryview(b"fgh")], 13) == 5
+        room, more = bytearray(4), bytearray(6)
+        assert await file.readv_at([room, more], 10) == 10
+        assert room + more == b"abcdefgh" + DATA[18:20]
+        assert await file.readinto_at(room, 99_998) == 2
+        await file.truncate_at(12)
+        await file.allocate(0, 20)
+        await file.datasync()
+        await file.sync()
+        assert await file.read_at(100, 8) == DATA[8:10] + b"ab" + bytes(8)
+        found = file.statistics()
+        assert (found.in_flight, found.bytes_written, found.hits) == (0, 8, 0)
+        assert found.native + found.backend >= 17
+        await file.close()
+        await file.close()
+        assert file.closed
+
+    run(loop, main())
+
+
+def test_what_is_cached_is_there_when_the_call_returns(
+    loop: asyncio.AbstractEventLoop, path: Path
+) -> None:
+    async def main() -> None:
+        file = await open_file(File, path, os.O_RDONLY)
+        pending = file.read_at(1000, 5)
+        if not file.looks:
+            pytest.skip("this filesystem does not tell what is cached")
+        assert pending.done()  # type: ignore[attr-defined]
+        assert await pending == DATA[5:1005]
+        assert await file.read_at(100, 99_950) == DATA[99_950:]
+        room = bytearray(10)
+        assert await file.readinto_at(room, 50) == 10
+        assert room == DATA[50:60]
+        assert file.statistics().hits == 3
+        assert file.statistics().native + file.statistics().backend == 0
+        await file.close()
+
+    run(loop, main())
+
+
+def test_hits_let_others_have_their_turn(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = await open_file(File, path, os.O_RDONLY)
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        for _ in range(10 * INLINE_HITS_MAX):
+            await file.read_at(10, 0)
+        assert turns >= 9
+        task.cancel()
+        await file.close()
+
+    run(loop, main())
+
+
+def test_misuse_raises_at_the_call(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = await opened(path, os.O_RDONLY)
+        with pytest.raises(io.UnsupportedOperation, match="not open for writing"):
+            file.write_at(b"x", 0)
+        with pytest.raises(ValueError, match="negative offset"):
+            file.read_at(1, -1)
+        with pytest.raises(ValueError, match="negative size"):
+            file.read_at(-1, 0)
+        with pytest.raises(TypeError):
+            file.readinto_at(b"read-only", 0)
+        with pytest.raises(io.UnsupportedOperation, match="append"):
+            (await opened(path)).append(b"x")
+        await file.close()
+        with pytest.raises(ValueError, match="closed file"):
+            file.read_at(1, 0)
+        with pytest.raises(ValueError, match="closed file"):
+            file.fileno()
+
+    with pytest.warns(ResourceWarning, match="unclosed file"):
+        run(loop, main())
+
+
+class Scripted(Engine):
+    """Does what a test says, one answer for each operation: a most number of bytes, or -errno."""
+
+    name = "scripted"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, answers: list[int]) -> None:
+        Engine.__init__(self)
+        self.loop = loop
+        self.answers = answers
+
+    def submit(self, op: Operation) -> bool:
+        op.begin(BACKEND)
+        answer = self.answers.pop(0) if self.answers else 10**9
+        if answer >= 0:
+            result = self._moved(op, answer)
+            self.loop.call_soon(self._end, op, result)
+            return False
+        op.settle(answer)
+        return True
+
+    def _moved(self, op: Any, most: int) -> int:
+        if op.code == READ_AT:
+            op.size, wanted = min(op.size, most), op.size
+            result = op.perform()
+            op.size = wanted
+        elif op.code == WRITE_AT:
+            result = os.pwrite(op.fd, memoryview(op.buffer)[:most], op.offset)
+        elif op.code in (READ_VECTOR_AT, WRITE_VECTOR_AT):
+            (first, *_), whole = op.buffer, op.buffer
+            op.buffer = [memoryview(first)[:most]]
+            result = op.perform()
+            op.buffer = whole
+        else:
+            result = op.perform()
+        return int(result)
+
+    def _end(self, op: Operation, result: int) -> None:
+        op.settle(result)
+        op.deliver(result, 0, op.buffer if op.code == READ_AT else None)
+
+
+def scripted(loop: asyncio.AbstractEventLoop, path: Path, answers: list[int]) -> File:
+    """A file whose operations end as a test says."""
+    host = Host(loop, Scripted(loop, answers))
+    file = File(host, Descriptor(os.open(path, os.O_RDWR)), path, None)
+    file.looks = False
+    return file
+
+
+@pytest.mark.parametrize("answers", [[7000], [1, 1, 1], [-errno.EINTR, 9, -errno.EINTR]])
+def test_short_transfers_go_on(
+    loop: asyncio.AbstractEventLoop, path: Path, answers: list[int]
+) -> None:
+    async def main() -> None:
+        file = scripted(loop, path, answers.copy())
+        assert await file.read_at(30_000, 10_000) == DATA[10_000:40_000]
+        file.host.engine.answers = answers.copy()  # type: ignore[attr-defined]
+        new = os.urandom(30_000)
+        pending: Any = file.write_at(new, 20_000)
+        assert (await pending, pending.moved) == (30_000, 30_000)
+        assert content(path)[20_000:50_000] == new
+        file.host.engine.answers = answers.copy()  # type: ignore[attr-defined]
+        assert await file.writev_at([new[:50], new[50:]], 5) == 30_000
+        assert content(path)[5:30_005] == new
+        file.host.engine.answers = answers.copy()  # type: ignore[attr-defined]
+        rooms = [bytearray(50), bytearray(1000)]
+        assert await file.readv_at(rooms, 5) == 1050
+        assert rooms[0] + rooms[1] == new[:1050]
+        await file.close()
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_failures_tell_path_offset_and_bytes_done(
+    loop: asyncio.AbstractEventLoop, path: Path, code: int
+) -> None:
+    async def main() -> None:
+        file = scripted(loop, path, [4000, -code])
+        with pytest.raises(OSError, match=os.strerror(code)) as caught:
+            await file.write_at(bytes(10_000), 500)
+        failure: Any = caught.value
+        assert (failure.errno, failure.filename) == (code, path)
+        assert (failure.offset, failure.bytes_done) == (500, 4000)
+        assert file.statistics().bytes_written == 4000
+        await file.close()
+
+    run(loop, main())
+
+
+def test_a_full_queue_is_waited_for(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = scripted(loop, path, [-errno.EAGAIN, -errno.EAGAIN, -errno.EAGAIN])
+        found = await asyncio.gather(file.read_at(10, 0), file.read_at(10, 5))
+        assert list(found) == [DATA[:10], DATA[5:15]]
+        await file.close()
+
+    run(loop, main())
+
+
+def test_an_append_that_is_cut_short_fails(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = scripted(loop, path, [5])
+        file.appending = True
+        with pytest.raises(OSError, match="Input/output") as caught:
+            await file.append(bytes(100))
+        assert caught.value.bytes_done == 5  # type: ignore[attr-defined]
+        await file.close()
+
+    run(loop, main())
+
+
+def test_a_failed_sync_stays_failed(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = scripted(loop, path, [-errno.EIO])
+        results = await asyncio.gather(*(file.sync() for _ in range(3)), return_exceptions=True)
+        assert [getattr(each, "errno", None) for each in results] == [errno.EIO] * 3
+        with pytest.raises(OSError, match="Input/output") as caught:
+            await file.datasync()
+        assert caught.value.filename == path
+        assert file.statistics().in_flight == 0
+        await file.close()
+
+    run(loop, main())
+
+
+def test_cancelling_wakes_at_once_and_closing_waits(
+    loop: asyncio.AbstractEventLoop, path: Path
+) -> None:
+    released = threading.Event()
+
+    async def main() -> None:
+        pending = asyncio.ensure_future(hop(released.wait))
+        started = loop.time()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(pending, 0.01)
+        assert loop.time() - started < 5
+        released.set()
+        undone: list[int] = []
+        late = asyncio.Event()
+
+        def undo(value: int) -> None:
+            undone.append(value)
+            late.set()
+
+        gate = threading.Event()
+        abandoned = hop(lambda: gate.wait(10) and 7, undo=undo)
+        await asyncio.sleep(0.01)
+        abandoned.cancel()  # type: ignore[attr-defined]
+        with pytest.raises(asyncio.CancelledError):
+            await abandoned
+        gate.set()
+        await late.wait()
+        assert undone == [7]
+
+    run(loop, main())
+
+
+def test_a_hop_is_taken_for_a_future(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        assert list(await asyncio.gather(hop(lambda: 1), hop(lambda: 2))) == [1, 2]
+        done, pending = await asyncio.wait([asyncio.ensure_future(hop(lambda: 3))])
+        assert [each.result() for each in done] == [3]
+        assert not pending
+        assert await asyncio.shield(hop(lambda: 4)) == 4
+        assert await asyncio.wait_for(hop(lambda: 5), 5) == 5
+        with pytest.raises(ZeroDivisionError):
+            await hop(lambda: 1 // 0)
+        future: Any = hop(lambda: 6)
+        with pytest.raises(asyncio.InvalidStateError):
+            future.result()
+        with pytest.raises(asyncio.InvalidStateError):
+            future.exception()
+        called: list[Any] = []
+        future.add_done_callback(called.append)
+        future.add_done_callback(called.append)
+        assert future.remove_done_callback(called.append) == 2
+        future.add_done_callback(called.append)
+        assert await future == 6
+        assert future.get_loop() is loop
+        await asyncio.sleep(0)
+        assert called == [future]
+        assert future.exception() is None
+        assert not future.cancel()
+
+    run(loop, main())
+
+
+def test_opening_tells_what_open_tells(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(FileNotFoundError) as caught:
+            await opened(tmp_path / "missing")
+        assert caught.value.filename == str(tmp_path / "missing")
+        with pytest.raises(IsADirectoryError):
+            await opened(tmp_path, os.O_RDONLY)
+        with pytest.raises(ValueError, match="closefd"):
+            await opened(tmp_path / "x", WRITE, closefd=False)
+        with pytest.raises(ValueError, match="opener returned -1"):
+            await opened(tmp_path / "x", WRITE, opener=lambda *_: -1)
+        file = await opened(tmp_path / "new", WRITE | os.O_EXCL, mode=0o600)
+        assert not os.get_inheritable(file.fileno())
+        number = os.dup(file.fileno())
+        borrowed = await open_file(File, number, os.O_RDWR, closefd=False)
+        await borrowed.write_at(b"x", 0)
+        await borrowed.close()
+        os.close(number)
+        await file.close()
+
+    run(loop, main())
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="there is no direct I/O")
+def test_direct_reads_and_their_alignment(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        try:
+            file = await open_file(File, path, os.O_RDWR, direct=True)
+        except OSError as exc:
+            pytest.skip(f"this filesystem has no direct I/O: {exc}")
+        step = file.alignment
+        assert await file.read_at(2 * step, step) == DATA[step : 3 * step]
+        end = 100_000 // step * step
+        assert await file.read_at(4 * step, end) == DATA[end:]
+        with pytest.raises(ValueError, match=f"offset 1, length {step}.*multiples of {step}"):
+            file.read_at(step, 1)
+        with pytest.raises(ValueError, match="address"):
+            file.readinto_at(memoryview(bytearray(step + 17))[17:], 0)
+        await file.close()
+
+    run(loop, main())
