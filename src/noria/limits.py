@@ -221,11 +221,33 @@ TIMERS_CANCELLED_FRACTION: Final = 0.5
 """Share of cancelled timers that starts a clean-up of the heap."""
 
 # -- threads --------------------------------------------------------------------------------
-OFFLOAD_THREADS_MAX: Final = 8
-"""Threads of the disk backend `threads`."""
+OFFLOAD_DATA_THREADS_MAX: Final = 384
+"""Threads of the disk backend `threads` that move data.
+
+Each has one request with the device, so 256 requests at a time need as many; the rest is for what
+hangs. Threads of C are cheap: they start on demand, and their stacks are small.
+"""
+
+OFFLOAD_BULK_THREADS_MAX: Final = 128
+"""Those of them that may do something else than read, so that no fsync holds up a read."""
+
+OFFLOAD_NAMES_THREADS_MAX: Final = 96
+"""Threads for names and for several steps at once: 64 that hang leave 32 for the others."""
+
+OFFLOAD_WAITING_THREADS_MAX: Final = 128
+"""Threads for what may wait for ever: 64 that do leave as many for the others."""
 
 OFFLOAD_QUEUE_MAX: Final = 4096
-"""Operations that may wait for such a thread; one more is refused with EAGAIN."""
+"""Operations that may wait for a thread of one crew; one more is refused with EAGAIN."""
+
+OFFLOAD_IDLE_SECONDS: Final = 10.0
+"""How long such a thread waits for work before it ends."""
+
+OFFLOAD_CLOSE_SECONDS: Final = 5.0
+"""How long closing waits for operations that run; a disk that is stuck may never answer."""
+
+OFFLOAD_STACK_BYTES: Final = 256 * 1024
+"""Stack of a thread of C's; it calls the kernel and little else."""
 
 RESOLVER_THREADS_MAX: Final = 8
 """Threads that resolve names, apart from the user's executor."""

@@ -14,7 +14,7 @@ import pytest
 from noria.core import codes
 from noria.core.catalog import CATALOG, OFFLOAD, operation
 from noria.core.operation import BACKEND, NATIVE, READINESS, Operation
-from noria.limits import OFFLOAD_THREADS_MAX, SEND_VECTOR_MAX
+from noria.limits import OFFLOAD_NAMES_THREADS_MAX, SEND_VECTOR_MAX
 from noria.native import sockets as native
 from tests.driver import Driver, Owned, Recorded, drain, fill, make
 
@@ -256,10 +256,12 @@ def test_f_many_at_once_on_one_descriptor(driver: Driver, number: int) -> None:
     assert [op.received for op in reads] == [bytes([n]) * 10 for n in range(50)]
 
 
+NUMBER_OF_NOTHING = 1_000_000
+"""Beyond every limit: a number that was just closed may be the engine's own by now."""
+
+
 def test_f_a_failure_is_minus_errno(driver: Driver) -> None:
-    with tempfile.TemporaryFile() as file:
-        number = file.fileno()
-    op = on_file(codes.READ_AT, number, size=10)
+    op = on_file(codes.READ_AT, NUMBER_OF_NOTHING, size=10)
     assert not driver.submit(op)
     driver.finish(op)
     assert op.results == [-errno.EBADF]
@@ -294,7 +296,7 @@ def test_f_cancel_of_work_that_waits_for_a_thread(driver: Driver) -> None:
     """E5: what no thread has begun is cancelled; what runs completes."""
     reading, writing = os.pipe()
     started = threading.Event()
-    blockers = [on_file(BLOCK, reading, address=started) for _ in range(OFFLOAD_THREADS_MAX)]
+    blockers = [on_file(BLOCK, reading, address=started) for _ in range(OFFLOAD_NAMES_THREADS_MAX)]
     waiting = on_file(BLOCK, reading, address=started)
     driver.submit(*blockers)
     driver.until(started.is_set)

@@ -18,7 +18,7 @@ import pytest
 from noria.core import codes
 from noria.core.catalog import CATALOG, OFFLOAD, operation
 from noria.core.operation import MORE
-from noria.limits import OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS_MAX
+from noria.limits import OFFLOAD_NAMES_THREADS_MAX, OFFLOAD_QUEUE_MAX
 from tests.driver import Driver, Owned, Recorded, drain, fill
 
 if TYPE_CHECKING:
@@ -228,12 +228,12 @@ def blocked(size: int) -> Recorded:
 
 
 def test_e11_a_full_queue_refuses_and_drops_nothing(driver: Driver, gate: threading.Event) -> None:
-    operations = [blocked(n) for n in range(OFFLOAD_THREADS_MAX + OFFLOAD_QUEUE_MAX + 200)]
+    operations = [blocked(n) for n in range(OFFLOAD_NAMES_THREADS_MAX + OFFLOAD_QUEUE_MAX + 200)]
     refused = [op for op in operations if driver.submit(op)]
     assert refused, "the queue has a bound"
     assert all(op.results == [-errno.EAGAIN] for op in refused)
     taken = len(operations) - len(refused)
-    assert OFFLOAD_QUEUE_MAX <= taken <= OFFLOAD_QUEUE_MAX + OFFLOAD_THREADS_MAX
+    assert OFFLOAD_QUEUE_MAX <= taken <= OFFLOAD_QUEUE_MAX + OFFLOAD_NAMES_THREADS_MAX
     assert driver.statistics().in_flight == taken
     gate.set()
     driver.finish(*operations)
@@ -287,7 +287,7 @@ def test_no_thread_is_to_be_had(
 
 
 def test_e12_close_while_threads_work(driver: Driver, gate: threading.Event) -> None:
-    operations = [blocked(n) for n in range(OFFLOAD_THREADS_MAX + 5)]
+    operations = [blocked(n) for n in range(OFFLOAD_NAMES_THREADS_MAX + 5)]
     driver.submit(*operations)
     threading.Timer(0.005, gate.set).start()
     driver.close()

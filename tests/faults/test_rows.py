@@ -188,12 +188,12 @@ def test_disk_failures(
     assert all(result >= 0 for result in results if result != -number)
 
 
-def test_a_bug_in_an_offloaded_operation_is_eio(
+def test_misuse_of_an_offloaded_operation_is_einval(
     driver: Driver, script: Script, stages: Stages
 ) -> None:
-    """Its completion must not be lost with the thread's exception."""
+    """E4: its completion must not be lost with the thread's exception."""
     stage = stages(codes.WRITE_AT)
     op = stage.operation(buffer="not bytes")
     driver.submit(op)
     driver.finish(op)
-    assert op.results == [-errno.EIO]
+    assert op.results == [-errno.EINVAL]

@@ -1,132 +1,246 @@
-"""Backend `threads`: blocking calls in a bounded crew of threads.
+"""Backend `threads`: blocking calls in bounded crews of threads.
 
-Facts: a hop to a thread and back costs 60-200 microseconds, many times the call itself when the
-data is cached. It is the backend that every system has, and the measure for the others. Threads
-start on demand, up to OFFLOAD_THREADS_MAX, and end with the backend. An operation that a thread has
-started cannot be stopped; cancelling it only reaches one that still queues.
+Facts: a hop to a thread and back costs 10 microseconds and more, many times the call itself when
+the data is cached. It is the backend that every system has, the measure for the others, and where
+everything goes that they cannot do. A call that has begun cannot be stopped; cancelling reaches
+only what still queues.
+
+There are three crews, so that what hangs in one of them holds nobody up in another:
+
+- data: transfers, and what forces them to the device. Compiled on Linux its threads are C's, which
+  run without the interpreter lock; they are cheap, and there may be as many as a device takes
+  requests at a time.
+- names: what looks up or changes names, and several steps that belong together.
+- waiting: what may wait for ever for somebody else, such as opening a FIFO.
 """
 
 from __future__ import annotations
 
 import errno
-import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
-from noria.disk.interface import BackendStatistics, DiskBackend
-from noria.limits import OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS_MAX
+import noria.operations  # noqa: F401 - enters the operations into the catalog
+from noria.core import codes
+from noria.core.catalog import CATALOG
+from noria.core.operation import WAITING
+from noria.disk.crew import ThreadCrew
+from noria.disk.interface import BackendStatistics, DiskBackend, DiskProbe
+from noria.limits import (
+    OFFLOAD_BULK_THREADS_MAX,
+    OFFLOAD_CLOSE_SECONDS,
+    OFFLOAD_DATA_THREADS_MAX,
+    OFFLOAD_IDLE_SECONDS,
+    OFFLOAD_NAMES_THREADS_MAX,
+    OFFLOAD_QUEUE_MAX,
+    OFFLOAD_STACK_BYTES,
+    OFFLOAD_WAITING_THREADS_MAX,
+    VECTOR_PARTS_MAX,
+)
+from noria.native import crew as native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from noria.core.descriptor import Descriptor
     from noria.core.operation import Operation
+    from noria.native.crew import Crew, Job
+
+DATA_CODES = frozenset(
+    {
+        codes.READ_AT,
+        codes.WRITE_AT,
+        codes.FSYNC,
+        codes.DATASYNC,
+        codes.TRUNCATE,
+        codes.CLOSE_FILE,
+        codes.READ_INTO_AT,
+        codes.READ_VECTOR_AT,
+        codes.WRITE_VECTOR_AT,
+        codes.ALLOCATE,
+        codes.ADVISE,
+    }
+)
+"""Operations on open files: the crew `data` does them."""
+
+# Names for the compiler, typed in the .pxd.
+_EINVAL = errno.EINVAL
+_EIO = errno.EIO
+_WAITING = WAITING
+_WAIT_CHILD = codes.WAIT_CHILD
+_CODES = 256
+_READ_AT = codes.READ_AT
+_ADVISE = codes.ADVISE
+_READ_VECTOR_AT = codes.READ_VECTOR_AT
+_WRITE_VECTOR_AT = codes.WRITE_VECTOR_AT
+_PARTS_MAX = VECTOR_PARTS_MAX
+_rows = dict(CATALOG)  # what the threads of C know; who replaces a row has it done as it says
+_is_data = bytearray(code in DATA_CODES for code in range(256))
+
+_given_up: list[tuple[Crew, dict[int, Descriptor | None]]] = []
+"""Crews whose threads did not return in time, with the leases that are kept for them."""
 
 
 class ThreadBackend(DiskBackend):
-    """A crew of threads with one bounded queue."""
+    """Three crews; see DiskBackend for the arguments."""
 
     name = "threads"
+    codes = DATA_CODES
 
     def __init__(
         self,
         wake: Callable[[], None],
-        *,
-        threads_max: int = OFFLOAD_THREADS_MAX,
-        queue_max: int = OFFLOAD_QUEUE_MAX,
+        bell: int = -1,
+        spill: Callable[[Operation], int] | None = None,
     ) -> None:
-        super().__init__(wake)
-        self._threads_max = threads_max
-        self._queue_max = queue_max
-        self._changed = threading.Condition()
-        self._queue: deque[Operation] = deque()
-        self._done: deque[tuple[Operation, int]] = deque()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
-        self._running = 0
+        DiskBackend.__init__(self, wake, bell, spill)
+        sweep()
+        self._crew: Crew | None = None
+        self._data: ThreadCrew | None = None
+        if native.COMPILED and bell >= 0:
+            self._crew = native.Crew(
+                bell,
+                OFFLOAD_DATA_THREADS_MAX,
+                OFFLOAD_BULK_THREADS_MAX,
+                OFFLOAD_QUEUE_MAX,
+                int(OFFLOAD_IDLE_SECONDS * 1e9),
+                OFFLOAD_STACK_BYTES,
+            )
+        self._names = self._python_crew("names", OFFLOAD_NAMES_THREADS_MAX)
+        self._waiting = self._python_crew("waiting", OFFLOAD_WAITING_THREADS_MAX)
         self._submitted = 0
-        self._closing = False
+        self._closed = False
+
+    @classmethod
+    def probe(cls) -> DiskProbe:
+        """Tell what kind of threads there are; they are everywhere."""
+        if native.COMPILED:
+            return DiskProbe(True, "threads of C for data, of Python for names")
+        return DiskProbe(True, "threads of Python")
 
     def submit(self, op: Operation) -> int:
-        """Queue an operation for a thread; -EAGAIN when the queue is full or there is no thread."""
-        with self._changed:
-            if self._closing:
-                return -errno.EBADF
-            if len(self._queue) >= self._queue_max:
-                return -errno.EAGAIN
-            self._queue.append(op)
-            if self._idle < len(self._queue) and len(self._threads) < self._threads_max:
-                self._start_thread()
-            if not self._threads:
-                self._queue.pop()
-                return -errno.EAGAIN
+        """Queue an operation for a thread of its crew."""
+        if op.crew == _WAITING or op.code == _WAIT_CHILD:
+            return self._waiting.submit(op)
+        if op.code >= _CODES or not _is_data[op.code]:
+            return self._names.submit(op)
+        if self._crew is None or CATALOG[op.code] is not _rows[op.code]:
+            if self._data is None:
+                self._data = self._python_crew("data", OFFLOAD_DATA_THREADS_MAX)
+            return self._data.submit(op)
+        if op.code in (_READ_VECTOR_AT, _WRITE_VECTOR_AT) and len(op.buffer) > _PARTS_MAX:
+            return -_EINVAL
+        advice = op.address if op.code == _ADVISE else 0
+        job = native.Job(op, op.code, op.fd, op.buffer, op.offset, op.size, advice)
+        failure = self._crew.submit(job)
+        if failure == 0:
+            op.lent = job
             self._submitted += 1
-            self._changed.notify()
-        return 0
+        return failure
 
-    def cancel(self, op: Operation) -> None:
-        """Take an operation out of the queue if no thread has started it."""
-        with self._changed:
-            try:
-                self._queue.remove(op)
-            except ValueError:
-                return
-            self._done.append((op, -errno.ECANCELED))
-        self._wake()
+    def cancel(self, op: Operation) -> bool:
+        """Take an operation out of its queue if no thread has started it."""
+        if type(op.lent) is native.Job:
+            assert self._crew is not None
+            self._crew.cancel(op.lent)
+        else:
+            for crew in self._python_crews():
+                crew.cancel(op)
+        return True
 
-    def reap(self) -> list[tuple[Operation, int]]:
+    def flush(self) -> bool:
+        """Have the bell rung when a thread of C is done; those of Python call `wake`."""
+        if self._crew is not None and self._crew.flush():
+            return True
+        if self._data is not None and self._data.ready():
+            return True
+        return self._names.ready() or self._waiting.ready()
+
+    def reap(self, done: list[Operation], count: int) -> None:
         """Take what is done."""
-        done = self._done
-        return [done.popleft() for _ in range(len(done))]
+        if self._names.ready():
+            self._names.reap(done, count)
+        if self._waiting.ready():
+            self._waiting.reap(done, count)
+        if self._data is not None and self._data.ready():
+            self._data.reap(done, count)
+        if self._crew is not None:
+            self._reap_jobs(done, count)
+
+    def _reap_jobs(self, done: list[Operation], count: int) -> None:
+        assert self._crew is not None
+        for job in self._crew.reap(count):
+            op: Operation = job.token
+            result = job.result
+            op.lent = None
+            op.result = result
+            if result >= 0 and op.code == _READ_AT:
+                op.buffer = job.taken(result)
+            job.token = None
+            done.append(op)
 
     def statistics(self) -> BackendStatistics:
         """Give the counters."""
-        with self._changed:
-            in_flight = len(self._queue) + self._running + len(self._done)
-            return BackendStatistics(self.name, in_flight, self._submitted, len(self._threads))
+        crews = self._python_crews()
+        in_flight = sum(crew.in_flight() for crew in crews)
+        submitted = self._submitted + sum(crew.submitted for crew in crews)
+        threads = sum(crew.threads() for crew in crews)
+        calls = {f"{crew.name}_threads": crew.threads() for crew in crews}
+        if self._crew is not None:
+            in_flight += self._crew.count(native.IN_FLIGHT)
+            calls["data_threads"] = self._crew.count(native.THREADS)
+            calls["data_threads_started"] = self._crew.count(native.STARTED)
+            calls["data_bells"] = self._crew.count(native.BELLS)
+            threads += calls["data_threads"]
+        return BackendStatistics(self.name, in_flight, submitted, threads, calls, {})
 
-    def close(self) -> list[tuple[Operation, int]]:
-        """Cancel the queue, wait for the running operations, end the threads."""
-        with self._changed:
-            self._closing = True
-            while self._queue:
-                self._done.append((self._queue.popleft(), -errno.ECANCELED))
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
-        self._threads.clear()
-        return self.reap()
+    def close(self, done: list[Operation]) -> None:
+        """Cancel the queues, wait for what runs, end the threads."""
+        if self._closed:
+            return
+        self._closed = True
+        for crew in self._python_crews():
+            crew.close(done, OFFLOAD_CLOSE_SECONDS)
+        if self._crew is not None:
+            running = self._crew.close(int(OFFLOAD_CLOSE_SECONDS * 1e9))
+            self._reap_jobs(done, OFFLOAD_QUEUE_MAX + OFFLOAD_DATA_THREADS_MAX)
+            if running:
+                self._give_up(running, done)
+            self._crew = None  # its descriptor goes with it, at the latest with its last thread
+        sweep()
 
-    def _start_thread(self) -> None:
-        thread = threading.Thread(
-            target=self._work, name=f"noria-offload-{len(self._threads)}", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            return  # the system has no more threads now; those that there are do the work
-        self._threads.append(thread)
+    def _give_up(self, running: list[Job], done: list[Operation]) -> None:
+        """Settle what a thread does not come back from; its memory and its lease are kept."""
+        assert self._crew is not None
+        kept = {}
+        for job in running:
+            op: Operation = job.token
+            if op is None:
+                continue  # it has ended and was reaped just now
+            kept[id(job)] = op.descriptor
+            op.descriptor = None
+            op.lent = None
+            op.result = -_EIO
+            job.token = None
+            done.append(op)
+        _given_up.append((self._crew, kept))
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queue:
-                    if self._closing:
-                        return
-                    self._idle += 1
-                    self._changed.wait()
-                    self._idle -= 1
-                op = self._queue.popleft()
-                self._running += 1
-            result = _attempt(op)
-            with self._changed:
-                self._running -= 1
-                self._done.append((op, result))
-            del op  # an idle thread must not keep a finished operation alive
-            self._wake()
+    def _python_crew(self, name: str, threads_max: int) -> ThreadCrew:
+        return ThreadCrew(name, self._wake, threads_max=threads_max, queue_max=OFFLOAD_QUEUE_MAX)
+
+    def _python_crews(self) -> list[ThreadCrew]:
+        found = [self._names, self._waiting]
+        if self._data is not None:
+            found.append(self._data)
+        return found
 
 
-def _attempt(op: Operation) -> int:
-    try:
-        return op.perform()
-    except BaseException:
-        return -errno.EIO
+def sweep() -> None:
+    """Free what was kept for jobs that have ended after their backend was closed."""
+    for each in list(_given_up):
+        crew, kept = each
+        for job in crew.reap(OFFLOAD_QUEUE_MAX):
+            descriptor = kept.pop(id(job), None)
+            if descriptor is not None:
+                descriptor.release()
+        if crew.count(native.THREADS) == 0 and crew.count(native.IN_FLIGHT) == 0:
+            _given_up.remove(each)

@@ -18,6 +18,8 @@ from noria.errors import EngineClosedError, ForkedEngineError
 if TYPE_CHECKING:
     from noria.core.completion import Completions
     from noria.core.operation import Operation
+    from noria.disk.interface import DiskStatistics
+    from noria.disk.registry import DiskChoice
 
 
 class Probe(NamedTuple):
@@ -193,6 +195,34 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """Give the engine's counters as one immutable record."""
         raise NotImplementedError
+
+    def use_disk(self, name: str | None = None) -> DiskChoice:
+        """Choose what does operations without readiness; before the first one.
+
+        Args:
+            name: of a disk backend; None or "auto" asks NORIA_DISK, then takes the best available.
+
+        Raises:
+            EngineUnavailableError: the named backend is unknown or cannot work here.
+            OSError: it cannot be set up now.
+        """
+        raise NotImplementedError
+
+    def disk_statistics(self) -> DiskStatistics:
+        """Tell how operations without readiness were done."""
+        raise NotImplementedError
+
+    def attach(self) -> int:
+        """Make ready for being polled from another loop, for good; also chooses the thread.
+
+        The owner watches the descriptor for reading and answers with `poll(0, batch)`; after the
+        operations of a turn it calls `flush`. The descriptor is readable whenever that `poll` would
+        have something.
+
+        Returns:
+            The descriptor; -1 if the engine has none, so that only a thread of its own could wait.
+        """
+        return -1
 
     def fileno(self) -> int:
         """Give the descriptor that becomes readable when `poll` has work, -1 if there is none."""

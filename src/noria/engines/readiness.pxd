@@ -2,7 +2,7 @@ cimport cython
 from noria.core.completion cimport Completions
 from noria.core.operation cimport Operation
 from noria.engines.interface cimport NewsSink
-from noria.engines.registrations cimport Registrations
+from noria.engines.offload cimport Offload
 from noria.engines.slots cimport Slot
 from noria.engines.waker cimport Waker
 from noria.native cimport sockets as native
@@ -42,20 +42,18 @@ cdef class Sink(NewsSink):
     cpdef object news(self, int fd, int ready)
 
 
-cdef class ReadinessEngine(Registrations):
+cdef class ReadinessEngine(Offload):
     cdef public bint direct
     cdef public long long polls
     cdef public long long waits
     cdef public long long news_count
     cdef public long long attempts
     cdef public long long not_ready
-    cdef public long long offloaded
     cdef Py_ssize_t _cursor
     cdef Py_ssize_t _round_end
     cdef object _signals
     cdef bint _woken
-    cdef object _backend
-    cdef long long _offload_in_flight
+    cdef public bint _attached
     cdef long long _batch_bytes
     cdef long long _asked
     cdef Waker _waker
@@ -93,7 +91,7 @@ cdef class ReadinessEngine(Registrations):
     cdef bint _settle_at_once(self, Operation op, long long result) except? -1
     @cython.locals(op=Operation)
     cdef object _list_cancelled(self, Completions batch)
-    cdef bint _submit_offload(self, Operation op) except? -1
-    cdef object _reap(self, Completions batch)
-    @cython.locals(op=Operation)
-    cdef object _settle_offload(self, Operation op, long long result, Completions batch)
+    cpdef object flush(self)
+    @cython.locals(waker=Waker, done=bint)
+    cdef object _stay_attached(self)
+    cdef bint _left_over(self) except -1

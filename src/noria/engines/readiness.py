@@ -7,8 +7,8 @@ much memory nor lets a busy descriptor starve the others: a descriptor that has 
 goes to the end of the list (E11). The same list makes edge-triggered pollers safe: what was not
 drained stays on it, and no second edge is needed.
 
-Who waits for what, and what the poller was told of it, is in engines/registrations.py. A steady
-echo is one wait per batch, one receive, one send.
+Who waits for what, and what the poller was told of it, is in engines/registrations.py; what has no
+readiness, in engines/offload.py. A steady echo is one wait per batch, one receive, one send.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import noria.operations  # noqa: F401 - enters the operations into the catalog
 from noria.core import codes
 from noria.core.catalog import OFFLOAD, READ
-from noria.core.operation import BACKEND, IN_FLIGHT, MORE, READINESS, SETTLED
-from noria.disk.registry import make_backend
+from noria.core.operation import IN_FLIGHT, MORE, READINESS, SETTLED
 from noria.engines.interface import (
     HANGUP,
     READABLE,
@@ -32,7 +31,7 @@ from noria.engines.interface import (
     refuse,
     register_for_fork,
 )
-from noria.engines.registrations import Registrations
+from noria.engines.offload import Offload
 from noria.engines.waker import Waker
 from noria.limits import (
     ACCEPTS_PER_TURN_MAX,
@@ -50,7 +49,6 @@ from noria.native.datagrams import Endpoint
 if TYPE_CHECKING:
     from noria.core.completion import Completions
     from noria.core.operation import Operation
-    from noria.disk.interface import DiskBackend
     from noria.engines.slots import Slot
 
 # Names for the compiler: the .pxd types them, so comparisons in the hot path make no objects.
@@ -95,7 +93,7 @@ class Sink(NewsSink):
         self.engine.take_news(fd, ready)
 
 
-class ReadinessEngine(Registrations):
+class ReadinessEngine(Offload):
     """Engine over a Poller.
 
     Attributes:
@@ -103,20 +101,18 @@ class ReadinessEngine(Registrations):
     """
 
     def __init__(self, poller: Poller) -> None:
-        Registrations.__init__(self, poller)
+        Offload.__init__(self, poller)
         self.direct = True
         self.polls = 0
         self.waits = 0
         self.news_count = 0
         self.attempts = 0
         self.not_ready = 0
-        self.offloaded = 0
         self._cursor = 0
         self._round_end = 0
         self._signals = b""
         self._woken = False
-        self._backend: DiskBackend | None = None
-        self._offload_in_flight = 0
+        self._attached = False
         self._batch_bytes = 0
         self._asked = 0
         self._waker = Waker()
@@ -182,8 +178,8 @@ class ReadinessEngine(Registrations):
             return
         op.cancelled = True
         if op.lane == _OFFLOAD:
-            if self._backend is not None:
-                self._backend.cancel(op)
+            if self._disk is not None:
+                self._disk.cancel(op)
             return
         slot = self._slots.get(op.fd)
         if slot is not None:
@@ -193,6 +189,8 @@ class ReadinessEngine(Registrations):
                 self._disarm(slot)
         op.settle(-_ECANCELED)
         self._cancelled.append(op)
+        if self._attached:
+            self._waker.wake()
 
     def poll(self, timeout_ns: int, batch: Completions) -> int:
         """Wait unless there is work left, then serve one slice of the ready list."""
@@ -202,11 +200,15 @@ class ReadinessEngine(Registrations):
         self._batch_bytes = 0
         if self._cancelled:
             self._list_cancelled(batch)
+        if self._offload_in_flight and self._flush_disk():
+            timeout_ns = 0
         if self._cursor >= self._round_end:
             self._wait(0 if batch.count or self._cursor < len(self._listed) else timeout_ns)
         if self._offload_in_flight:
             self._reap(batch)
         self._serve_listed(batch)
+        if self._attached:
+            self._stay_attached()
         return batch.count
 
     def wake(self) -> None:
@@ -232,6 +234,30 @@ class ReadinessEngine(Registrations):
             offloaded=self.offloaded,
         )
 
+    def attach(self) -> int:
+        """Give the poller's descriptor, and have everything told by it from now on."""
+        fd = self.poller.fileno()
+        if fd >= 0:
+            self._attached = True
+            self._waker.sleeping = True
+        return fd
+
+    def _stay_attached(self) -> None:
+        """Have what comes from elsewhere told between two polls, and what is left over now."""
+        waker = self._waker
+        waker.sleeping = True
+        done = self._offload_in_flight > 0 and self._flush_disk()
+        if done or waker.noted or self._left_over():
+            waker.wake()
+
+    def flush(self) -> None:
+        """Hand over what was gathered, where somebody else polls."""
+        if self._attached and not (self.closed or self.forked):
+            self._stay_attached()
+
+    def _left_over(self) -> bool:
+        return self._cursor < len(self._listed) or bool(self._cancelled)
+
     def fileno(self) -> int:
         """Descriptor of the poller, -1 if it has none."""
         return self.poller.fileno()
@@ -254,9 +280,7 @@ class ReadinessEngine(Registrations):
         self.closed = True
         for slot in self._slots.all():
             self.forget(slot.fd)
-        if self._backend is not None and not self.forked:
-            for op, result in self._backend.close():
-                self._settle_offload(op, result, batch)
+        self._close_disk(batch)
         self._list_cancelled(batch)
         self._listed.clear()
         self._cursor = self._round_end = 0
@@ -277,6 +301,8 @@ class ReadinessEngine(Registrations):
         if slot is None:
             if fd == self._wake_fd:
                 self._woken = True
+            elif fd == self._disk_fd:
+                self._rung = True
             elif self.poller.modify(fd, _READABLE, 0, False) < 0:
                 self._stale = True
             return
@@ -323,6 +349,11 @@ class ReadinessEngine(Registrations):
             self._round_end = len(self._listed)
         if self._stale and self.poller.lasting and self._renew():
             self._watch_waker()
+            self._watch_disk()
+        if self._rung:
+            self._rung = False
+            assert self._disk is not None
+            self._disk.silence()
         if self._woken:
             # Only now: draining may run a handler that raises, and an edge is told only once.
             self._woken = False
@@ -519,27 +550,3 @@ class ReadinessEngine(Registrations):
         self._cancelled = []
         for op in cancelled:
             batch.add(op, op.result, 0, None)
-
-    # -- operations without readiness -------------------------------------------------------
-
-    def _submit_offload(self, op: Operation) -> bool:
-        if self._backend is None:
-            self._backend = make_backend(self.wake)
-        op.begin(BACKEND)
-        failure = self._backend.submit(op)
-        if failure < 0:
-            op.settle(failure)
-            return True
-        self.offloaded += 1
-        self._offload_in_flight += 1
-        return False
-
-    def _reap(self, batch: Completions) -> None:
-        assert self._backend is not None
-        for op, result in self._backend.reap():
-            self._settle_offload(op, result, batch)
-
-    def _settle_offload(self, op: Operation, result: int, batch: Completions) -> None:
-        self._offload_in_flight -= 1
-        op.settle(result)
-        batch.add(op, result, 0, op.buffer if result >= 0 else None)

@@ -20,21 +20,27 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
-from noria.limits import TRANSFER_BYTES_MAX
+from noria.core.operation import DIRECT
+from noria.limits import TRANSFER_BYTES_MAX, VECTOR_PARTS_MAX
 from noria.native import ring as native_ring
+from noria.native.transfer import Transfer, has_position
 from noria.operations.paths import NO_FOLLOW
 
 if TYPE_CHECKING:
     from noria.core.operation import Operation
 
 # Numbers of the kernel's interface (io_uring_enter(2), openat(2), statx(2)), typed in the .pxd.
+_READV = 1
+_WRITEV = 2
 _FSYNC = 3
 _CONNECT = 16
+_FALLOCATE = 17
 _OPENAT = 18
 _CLOSE = 19
 _STATX = 21
 _READ = 22
 _WRITE = 23
+_FADVISE = 24
 _RENAMEAT = 35
 _UNLINKAT = 36
 _MKDIRAT = 37
@@ -53,6 +59,11 @@ _STATX_LENGTH = 256
 _OPERATIONS: dict[int, int] = {
     codes.READ_AT: _READ,
     codes.WRITE_AT: _WRITE,
+    codes.READ_INTO_AT: _READ,
+    codes.READ_VECTOR_AT: _READV,
+    codes.WRITE_VECTOR_AT: _WRITEV,
+    codes.ALLOCATE: _FALLOCATE,
+    codes.ADVISE: _FADVISE,
     codes.FSYNC: _FSYNC,
     codes.DATASYNC: _FSYNC,
     codes.TRUNCATE: _FTRUNCATE,
@@ -71,9 +82,38 @@ _OPERATIONS: dict[int, int] = {
 
 _READ_AT = codes.READ_AT
 _WRITE_AT = codes.WRITE_AT
-_POSITIONAL = (codes.READ_AT, codes.WRITE_AT)
+_READ_VECTOR_AT = codes.READ_VECTOR_AT
+_WRITE_VECTOR_AT = codes.WRITE_VECTOR_AT
+_ALLOCATE = codes.ALLOCATE
+_ADVISE = codes.ADVISE
+_DIRECT = DIRECT
+_PARTS_MAX = VECTOR_PARTS_MAX
+_BYTES_MAX = TRANSFER_BYTES_MAX
+_MOVING = (
+    codes.READ_AT,
+    codes.WRITE_AT,
+    codes.READ_INTO_AT,
+    codes.READ_VECTOR_AT,
+    codes.WRITE_VECTOR_AT,
+)
 _TWO_NAMES = (codes.RENAME_AT, codes.LINK_AT, codes.SYMLINK_AT)
-_OPEN_FILE = (codes.FSYNC, codes.DATASYNC, codes.TRUNCATE, codes.CLOSE_FILE)
+_OPEN_FILE = (
+    codes.FSYNC,
+    codes.DATASYNC,
+    codes.TRUNCATE,
+    codes.CLOSE_FILE,
+    codes.ALLOCATE,
+    codes.ADVISE,
+)
+
+# By code, because every operation looks here: its number for the kernel, and its group.
+_CODES = 256
+_numbers = bytearray(_OPERATIONS.get(code, 0) for code in range(_CODES))
+_MOVES = 1
+_OPEN = 2
+_groups = bytearray(
+    _MOVES if code in _MOVING else _OPEN if code in _OPEN_FILE else 0 for code in range(_CODES)
+)
 
 # Of Unix; there are no rings elsewhere.
 _device: Any = getattr(os, "makedev", None)
@@ -89,15 +129,20 @@ def supported(ring: native_ring.Ring) -> frozenset[int]:
 
 def suits(op: Operation) -> bool:
     """Whether the ring does with it what the blocking form says."""
-    if op.code not in _POSITIONAL:
-        return op.code not in _OPEN_FILE or op.fd >= 0
-    if op.fd < 0 or op.offset < 0:
+    group = _groups[op.code]
+    if group == 0:
+        return True
+    if op.fd < 0:
         return False
-    try:
-        os.lseek(op.fd, 0, os.SEEK_CUR)
-    except OSError:
+    if group == _OPEN:
+        # The lengths of both are the kernel's, which takes a sign for something else.
+        return op.code not in (_ALLOCATE, _ADVISE) or (
+            op.offset >= 0 and 0 <= op.size <= _BYTES_MAX
+        )
+    if op.offset < 0:
         return False
-    return True
+    # What is open for direct I/O has a position; for the rest the question is one quick call.
+    return op.way == _DIRECT or has_position(op.fd)
 
 
 def lend(op: Operation) -> None:
@@ -109,11 +154,10 @@ def lend(op: Operation) -> None:
         MemoryError: there is not enough for what is to be read.
     """
     code = op.code
-    if code == _READ_AT:
-        op.lent = native_ring.Lent(None, min(max(op.size, 0), TRANSFER_BYTES_MAX))
-    elif code == _WRITE_AT:
-        op.lent = native_ring.Lent(op.buffer)
-    elif code in _OPEN_FILE:
+    if _groups[code] == _MOVES:
+        op.lent = Transfer(op, code, op.fd, op.buffer, op.offset, op.size, 0)
+        op.lent.token = None  # the ring has it, and a circle would keep both alive
+    elif _groups[code] == _OPEN:
         op.lent = None
     elif code in _TWO_NAMES:
         op.lent = (_name(op.buffer), _name(op.address))
@@ -132,18 +176,36 @@ def _name(name: Any) -> native_ring.Lent:
 
 def prepare(ring: native_ring.Ring, op: Operation) -> bool:
     """Queue the request; False if the queue is full."""
+    if _groups[op.code] == _MOVES:
+        transfer: Transfer = op.lent
+        vector = op.code in (_READ_VECTOR_AT, _WRITE_VECTOR_AT)
+        count = transfer.parts if vector else transfer.size
+        number = _numbers[op.code]
+        return ring.prepare_call(op, number, op.fd, transfer.address(), op.offset, count, 0, False)
+    return _prepare_other(ring, op)
+
+
+def _prepare_other(ring: native_ring.Ring, op: Operation) -> bool:
     code = op.code
+    number = _numbers[code]
     lent = op.lent
-    number = _OPERATIONS[code]
-    if code in (_READ_AT, _WRITE_AT):
-        length = min(lent.size, TRANSFER_BYTES_MAX)
-        return ring.prepare_call(op, number, op.fd, lent.address, op.offset, length, 0, False)
     if code == codes.CONNECT:
         return ring.prepare_call(op, number, op.fd, lent.address, lent.size, 0, 0, False)
+    if code == _ALLOCATE:
+        return ring.prepare_call(op, number, op.fd, op.size, op.offset, 0, 0, False)
+    if code == _ADVISE:
+        return ring.prepare_call(op, number, op.fd, 0, op.offset, op.size, op.address, False)
     if code in _OPEN_FILE:
         offset = op.offset if code == codes.TRUNCATE else 0
         flags = _FSYNC_DATASYNC if code == codes.DATASYNC else 0
         return ring.prepare_call(op, number, op.fd, 0, offset, 0, flags, False)
+    return _prepare_name(ring, op)
+
+
+def _prepare_name(ring: native_ring.Ring, op: Operation) -> bool:
+    code = op.code
+    number = _numbers[code]
+    lent = op.lent
     start = op.fd if op.fd >= 0 else _AT_FDCWD
     name, second = lent
     other = 0 if second is None else second.address
@@ -172,7 +234,8 @@ def finish(op: Operation, result: int) -> None:
     if result < 0:
         return
     if op.code == _READ_AT:
-        op.buffer = lent.written(result)
+        transfer: Transfer = lent
+        op.buffer = transfer.taken(result)
     elif op.code == codes.STATUS_AT:
         op.buffer = _status(lent[1].written(_STATX_LENGTH))
 

@@ -10,7 +10,13 @@ from noria.native cimport sockets as native
 cdef int _EAGAIN
 cdef int _ECANCELED
 cdef int _EINTR
+cdef int _EOPNOTSUPP
 cdef int _CONNECT
+cdef int _ALLOCATE
+cdef int _BACKEND
+cdef int _BY_THREAD
+cdef int _WAITING
+cdef int _CODES
 cdef int _CLOSE_FILE
 cdef int _NATIVE
 cdef int _READINESS
@@ -21,9 +27,17 @@ cdef int _RESTART
 
 cdef class RingSingle(RingRequests):
     cdef long long _singles
-    cdef frozenset _can
+    cdef long long _singles_done
+    cdef bint _learned
+    cdef bytearray _can
+    cdef bint _by_ring_known
+    cdef bint _by_ring
 
     cdef bint _submit_offload(self, Operation op) except? -1
+    cdef object _learn(self)
+    cdef bint _disk_by_ring(self) except -1
+    cdef object _no_ring(self)
+    cdef object _allocate_by_thread(self, Operation op)
     cdef bint _submit_connect(self, Operation op) except? -1
     cdef object _queue_single(self, Operation op)
     cdef object _complete_single(self, Operation op, int result)

@@ -12,7 +12,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from noria.core import codes
-from noria.core.operation import NATIVE, READINESS
+from noria.core.operation import BACKEND, BY_THREAD, NATIVE, READINESS, WAITING
+from noria.disk.registry import RING, choose
 from noria.engines import ring_files
 from noria.engines.interface import refuse
 from noria.engines.readiness import ReadinessEngine
@@ -23,12 +24,20 @@ from noria.native import sockets as native
 
 if TYPE_CHECKING:
     from noria.core.operation import Operation
+    from noria.disk.interface import DiskStatistics
+    from noria.disk.registry import DiskChoice
 
 # Names for the compiler, typed in the .pxd.
 _EAGAIN = errno.EAGAIN
 _ECANCELED = errno.ECANCELED
 _EINTR = errno.EINTR
+_EOPNOTSUPP = errno.EOPNOTSUPP
 _CONNECT = codes.CONNECT
+_ALLOCATE = codes.ALLOCATE
+_BACKEND = BACKEND
+_BY_THREAD = BY_THREAD
+_WAITING = WAITING
+_CODES = 256
 _CLOSE_FILE = codes.CLOSE_FILE
 _NATIVE = NATIVE
 _READINESS = READINESS
@@ -42,14 +51,26 @@ class RingSingle(RingRequests):
 
     def __init__(self, ring: native_ring.Ring) -> None:
         self._singles = 0
-        self._can: frozenset[int] | None = None
+        self._singles_done = 0
+        self._learned = False
+        self._can = bytearray(_CODES)
+        self._by_ring_known = False
+        self._by_ring = False
         RingRequests.__init__(self, ring)
 
     def _submit_offload(self, op: Operation) -> bool:
         """Queue it for the ring if that can do it, else leave it to the disk backend."""
-        if self._can is None:
-            self._can = ring_files.supported(self._ring)
-        if not self.direct or op.code not in self._can or not ring_files.suits(op):
+        if not self._learned:
+            self._learn()
+        if (
+            not self.direct
+            or op.way == _BY_THREAD
+            or op.crew == _WAITING
+            or op.code >= _CODES
+            or not self._can[op.code]
+            or not ring_files.suits(op)
+            or not self._disk_by_ring()
+        ):
             return ReadinessEngine._submit_offload(self, op)
         ring_files.lend(op)
         op.begin(_NATIVE)
@@ -57,17 +78,46 @@ class RingSingle(RingRequests):
             op.lent = None
             op.settle(-_EAGAIN)
             return True
+        self._singles_done += 1
         self._queue_single(op)
         return False
+
+    def _learn(self) -> None:
+        """Ask the ring what it can do; a restricted one may not tell, and can do nothing of it."""
+        self._learned = True
+        for code in ring_files.supported(self._ring):
+            self._can[code] = 1
+
+    def _disk_by_ring(self) -> bool:
+        """Whether nobody has asked for a disk backend instead of the ring."""
+        if self._disk_choice is None:
+            self._disk_choice = choose(None, self._no_ring())
+        if not self._by_ring_known:
+            self._by_ring_known = True
+            self._by_ring = self._disk_choice.name == RING
+        return self._by_ring
+
+    def use_disk(self, name: str | None = None) -> DiskChoice:
+        """Choose the ring, or a disk backend."""
+        self._by_ring_known = False
+        return ReadinessEngine.use_disk(self, name)
+
+    def disk_statistics(self) -> DiskStatistics:
+        """Tell how operations without readiness were done, those of the ring first."""
+        found = ReadinessEngine.disk_statistics(self)
+        return found._replace(routes={RING: self._singles_done, **found.routes})
+
+    def _no_ring(self) -> str:
+        return "the ring is restricted to sockets" if self.restricted else ""
 
     def _submit_connect(self, op: Operation) -> bool:
         """Queue the connect of an owned socket, if its address has a form that is known here."""
         if self.closed or self.forked:
             raise refuse(self)
-        if self._can is None:
-            self._can = ring_files.supported(self._ring)
+        if not self._learned:
+            self._learn()
         raw = None
-        if op.code in self._can and op.size == 0 and self._singles < _SINGLES_MAX:
+        if self._can[op.code] and op.size == 0 and self._singles < _SINGLES_MAX:
             raw = native.raw_address(op.sock.family, op.address)
         if raw is None:
             return ReadinessEngine.submit(self, op)
@@ -97,9 +147,23 @@ class RingSingle(RingRequests):
             if op.expected <= _UNASKED_MAX:
                 self._again(op)
                 return
+        if result == -_EOPNOTSUPP and op.code == _ALLOCATE:
+            self._allocate_by_thread(op)
+            return
         self._end_single(op, result)
         op.settle(result)
         self._add(op, result, 0, op.buffer if result >= 0 else None)
+
+    def _allocate_by_thread(self, op: Operation) -> None:
+        """Let the C library write zeros where the file system reserves nothing, as it does."""
+        self._end_single(op, -_EOPNOTSUPP)
+        failure = self._used_disk().submit(op)
+        op.route = _BACKEND
+        if failure < 0:
+            op.settle(failure)
+            self._add(op, failure, 0, None)
+            return
+        self._offload_in_flight += 1
 
     def _end_single(self, op: Operation, result: int) -> None:
         ring_files.finish(op, result)

@@ -2,7 +2,7 @@ cimport cython
 from noria.core.completion cimport Completions
 from noria.core.operation cimport Operation
 from noria.engines.readiness cimport ReadinessEngine
-from noria.engines.ring_single cimport RingSingle
+from noria.engines.ring_bell cimport RingBell
 from noria.engines.slots cimport Slot
 from noria.native cimport ring as native_ring
 from noria.native cimport sockets as native
@@ -30,7 +30,7 @@ cdef int _GROUP
 cdef int _UNASKED_MAX
 
 
-cdef class UringEngine(RingSingle):
+cdef class UringEngine(RingBell):
     cdef object _owner
     cdef bint _polled
     cdef list _returning

@@ -38,8 +38,8 @@ from noria.core.operation import IDLE, IN_FLIGHT, MORE, NATIVE, READINESS
 from noria.engines import uring_probe
 from noria.engines.interface import READABLE, EngineStatistics, Probe, refuse
 from noria.engines.readiness import ReadinessEngine
+from noria.engines.ring_bell import RingBell
 from noria.engines.ring_requests import joined
-from noria.engines.ring_single import RingSingle
 from noria.limits import (
     COMPLETION_BYTES_PER_POLL_MAX,
     COMPLETIONS_PER_POLL_MAX,
@@ -88,7 +88,7 @@ _UNASKED_MAX = UNASKED_CANCELS_MAX
 _threads = threading.local()
 
 
-class UringEngine(RingSingle):
+class UringEngine(RingBell):
     """Engine on one ring.
 
     Raises:
@@ -102,7 +102,7 @@ class UringEngine(RingSingle):
         self._polled = False
         self._returning: list[Operation] = []
         self._provided = RING_BUFFERS_MIN
-        RingSingle.__init__(self, make_ring())
+        RingBell.__init__(self, make_ring())
 
     @classmethod
     def probe(cls) -> Probe:
@@ -139,6 +139,8 @@ class UringEngine(RingSingle):
             if not self.restricted:
                 self._ring.bound_workers(RING_WORKERS_MAX)
             self._owner = me
+            if self._ring_bell >= 0:
+                self._ring.ring_bell(self._ring_bell)
         self._running = True
         self.deferring = not self.write_through
         self._queued.extend(self._parked)
@@ -227,6 +229,8 @@ class UringEngine(RingSingle):
             self._flush()
             if self._ring.queued():
                 self._enter(0)
+        if self._attached:
+            ReadinessEngine.flush(self)
 
     def cancel(self, op: Operation) -> None:
         """Take it back if the kernel does not have it yet, else ask the kernel."""
@@ -318,10 +322,6 @@ class UringEngine(RingSingle):
         ours = receives + len(sends) + self._singles + kept
         return found._replace(in_flight=found.in_flight + ours)
 
-    def fileno(self) -> int:
-        """Nobody else can wait for a ring that needs to be entered."""
-        return -1
-
     def close(self, batch: Completions) -> None:
         """Take everything back, settle it, and release ring and epoll set."""
         if self.closed:
@@ -330,6 +330,7 @@ class UringEngine(RingSingle):
             self.deferring = False
             ReadinessEngine.close(self, batch)
             self._ring.abandon()
+            self._close_bell()
             return
         self.park()
         self._batch = batch
@@ -349,12 +350,13 @@ class UringEngine(RingSingle):
         self._parked.clear()
         ReadinessEngine.close(self, batch)
         self._ring.close()
+        self._close_bell()
 
     # -- from the ring ----------------------------------------------------------------------
 
     def _wait_for_news(self, timeout_ns: int) -> int:
         ring = self._ring
-        if not (self._native_in_flight or self._polled):
+        if self._attached or not (self._native_in_flight or self._polled):
             return self._wait_for_readiness(timeout_ns)
         if not self._polled:
             if ring.queued() >= RING_ENTRIES:
@@ -375,6 +377,8 @@ class UringEngine(RingSingle):
         if ring.completed() or self._kept:
             timeout_ns = 0
         count = self.poller.wait(timeout_ns, self._sink)
+        if self._ring_told:
+            self._hear_ring()
         return count if self._kept else count + self._collect()
 
     def _collect(self) -> int:

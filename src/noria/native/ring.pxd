@@ -51,6 +51,7 @@ cdef class Ring:
     cpdef int restrict(self) except? -1
     cpdef bint supports(self, int operation) noexcept
     cpdef int enable(self) except? -1
+    cpdef int ring_bell(self, int bell) except? -1
     cpdef int make_group(self, int number, unsigned int count, unsigned int size) except? -1
     cpdef unsigned int provide(self, unsigned int count) noexcept
     cpdef unsigned int buffer_size(self) noexcept

@@ -92,6 +92,7 @@ cdef extern from "Python.h":
     int resize_bytes "_PyBytes_Resize"(PyObject **data, Py_ssize_t size)
 
 cdef enum:
+    REGISTER_EVENTFD = 4  # io_uring_register(2), IORING_REGISTER_EVENTFD
     TAGS_MAX = 16  # user data below this is a tag: no object lies there
     TAG_IGNORED = 1
     BORROWED = 1  # of a token: the ring holds no reference
@@ -204,6 +205,10 @@ cdef class Ring:
         """Make the calling thread the owner; 0 or minus errno."""
         self._slack_ns = noria_slack_ns()
         return <int>noria_register(self._ring.fd, NORIA_REGISTER_ENABLE_RINGS, NULL, 0)
+
+    cpdef int ring_bell(self, int bell) except? -1:
+        """Have an eventfd written whenever there is something to take; 0 or minus errno."""
+        return <int>noria_register(self._ring.fd, REGISTER_EVENTFD, &bell, 1)
 
     cpdef int make_group(self, int number, unsigned int count, unsigned int size) except? -1:
         """Register a group of `count` buffers (a power of two), none provided; 0 or -errno."""

@@ -1,0 +1,50 @@
+"""A crew of threads written in C, interpreted twin of crew.pyx: there is none.
+
+Interpreted, the disk backend `threads` has threads of Python's for everything.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final, NoReturn
+
+from noria.native.transfer import Transfer
+
+COMPILED = False
+
+THREADS: Final = 0
+IN_FLIGHT: Final = 1
+STARTED: Final = 2
+CALLS: Final = 3
+BELLS: Final = 4
+
+
+class Job(Transfer):
+    """A job that cannot be made.
+
+    Raises:
+        OSError: always (ENOSYS).
+    """
+
+
+class Crew:
+    """A crew that cannot be made.
+
+    Raises:
+        OSError: always (ENOSYS).
+    """
+
+    def __init__(
+        self,
+        bell: int,
+        threads_max: int,
+        bulk_max: int,
+        queue_max: int,
+        idle_ns: int,
+        stack_bytes: int,
+    ) -> None:
+        raise OSError(errno.ENOSYS, "threads of C need the compiled build")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Methods are those of the compiled class; without a crew nobody can call one."""
+        raise AttributeError(name)
