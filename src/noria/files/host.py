@@ -37,7 +37,7 @@ class Host:
         self.engine = engine
         self.core = loop if isinstance(loop, LoopCore) else None
         self.native = self.core is not None
-        self.measuring = engine.name == "uring" and not engine.restricted
+        self.measuring = _has_two_ways(engine)
         self.hits = 0
         self.refused: list[FileOperation] = []
         self._retrying = False
@@ -65,6 +65,15 @@ class Host:
         self.refused = []
         for op in waiting:
             op.submit()
+
+
+def _has_two_ways(engine: Engine) -> bool:
+    """Whether the engine's ring and threads are both free to choose, for nobody has chosen."""
+    try:
+        found = engine.disk_statistics()
+    except NotImplementedError:
+        return False
+    return found.name == "uring" and not found.forced
 
 
 def running_host() -> Host:
