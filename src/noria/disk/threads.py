@@ -131,7 +131,7 @@ class ThreadBackend(DiskBackend):
             return -_EINVAL
         advice = op.address if op.code == _ADVISE else 0
         job = native.Job(op, op.code, op.fd, op.buffer, op.offset, op.size, advice)
-        failure = self._crew.submit(job)
+        failure: int = self._crew.submit(job)
         if failure == 0:
             op.lent = job
             self._submitted += 1

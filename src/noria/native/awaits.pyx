@@ -6,7 +6,7 @@ traceback to every exception, which takes longer than a read from the page cache
 type is filled with a function in C, which sets the exception and no more.
 """
 
-from cpython.object cimport PyObject, PyTypeObject
+from cpython.object cimport PyTypeObject
 
 cdef extern from *:
     """

@@ -6,7 +6,7 @@ Interpreted, the disk backend `threads` has threads of Python's for everything.
 from __future__ import annotations
 
 import errno
-from typing import Final, NoReturn
+from typing import Any, Final
 
 from noria.native.transfer import Transfer
 
@@ -45,6 +45,6 @@ class Crew:
     ) -> None:
         raise OSError(errno.ENOSYS, "threads of C need the compiled build")
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> Any:
         """Methods are those of the compiled class; without a crew nobody can call one."""
         raise AttributeError(name)

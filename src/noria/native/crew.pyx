@@ -14,7 +14,6 @@ as an engine does before it waits. A crew that is given up with calls that do no
 alive, with their memory, until they do.
 """
 
-from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from noria.native.transfer cimport Transfer
 
