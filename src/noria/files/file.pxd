@@ -3,7 +3,7 @@ from noria.core.clock cimport MonotonicClock
 from noria.core.descriptor cimport Descriptor
 from noria.files.host cimport Host
 from noria.files.operation cimport FileOperation, Settled, settled
-from noria.files.transfers cimport Transfer
+from noria.files.transfers cimport FileTransfer
 from noria.native cimport files as native
 
 cdef int _EAGAIN
@@ -55,9 +55,9 @@ cdef class File:
     cdef object _force(self, int code)
     cpdef bint _closes_quickly(self)
     cpdef object _release(self)
-    cpdef object choose_way(self, Transfer op)
+    cpdef object choose_way(self, FileTransfer op)
     @cython.locals(idle=list)
-    cpdef object over(self, Transfer op)
+    cpdef object over(self, FileTransfer op)
     cpdef bint ends(self, long long moved)
     cdef object _look_no_more(self)
     cdef object _check(self, bint able, long long size, long long offset, str what)

@@ -31,12 +31,12 @@ from noria.files.filesystems import FORCING, READING, WRITING
 from noria.files.hops import hop
 from noria.files.operation import Settled, settled
 from noria.files.transfers import (
+    FileTransfer,
     ForceTransfer,
     PlainTransfer,
     PooledReadTransfer,
     ReadIntoTransfer,
     ReadTransfer,
-    Transfer,
     VectorTransfer,
     WriteTransfer,
 )
@@ -458,7 +458,7 @@ class File:
 
     # -- for the transfers --------------------------------------------------------------------
 
-    def choose_way(self, op: Transfer) -> None:
+    def choose_way(self, op: FileTransfer) -> None:
         """Count an operation in, and choose how it is done."""
         self.in_flight += 1
         if self.alignment:
@@ -468,7 +468,7 @@ class File:
             if measured:
                 op.began_ns = _clock.now_ns()
 
-    def over(self, op: Transfer) -> None:
+    def over(self, op: FileTransfer) -> None:
         """Count an operation out."""
         self.in_flight -= 1
         if op.route == _NATIVE:

@@ -12,7 +12,7 @@ cdef int _EIO
 cdef int _PARTS_MAX
 
 
-cdef class Transfer(FileOperation):
+cdef class FileTransfer(FileOperation):
     cdef public File file
     cdef public int kind
     cdef public long long first
@@ -24,18 +24,18 @@ cdef class Transfer(FileOperation):
     cpdef object exception_of(self, long long result)
 
 
-cdef class PlainTransfer(Transfer):
+cdef class PlainTransfer(FileTransfer):
     cpdef int advance(self, long long result, object data) except? -1
 
 
-cdef class ReadTransfer(Transfer):
+cdef class ReadTransfer(FileTransfer):
     cdef list parts
 
     cpdef int advance(self, long long result, object data) except? -1
     cdef object _give(self, object last)
 
 
-cdef class ReadIntoTransfer(Transfer):
+cdef class ReadIntoTransfer(FileTransfer):
     cdef public object view
 
     cpdef int advance(self, long long result, object data) except? -1
@@ -49,7 +49,7 @@ cdef class PooledReadTransfer(ReadIntoTransfer):
     cpdef object left(self)
 
 
-cdef class WriteTransfer(Transfer):
+cdef class WriteTransfer(FileTransfer):
     cdef object view
     cdef bint whole
 
@@ -57,7 +57,7 @@ cdef class WriteTransfer(Transfer):
     cpdef object left(self)
 
 
-cdef class VectorTransfer(Transfer):
+cdef class VectorTransfer(FileTransfer):
     cdef list rest
     cdef Py_ssize_t total
 
@@ -66,6 +66,6 @@ cdef class VectorTransfer(Transfer):
     cpdef object left(self)
 
 
-cdef class ForceTransfer(Transfer):
+cdef class ForceTransfer(FileTransfer):
     cpdef int advance(self, long long result, object data) except? -1
     cpdef object exception_of(self, long long result)

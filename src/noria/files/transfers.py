@@ -37,7 +37,7 @@ _EIO = errno.EIO
 _PARTS_MAX = VECTOR_PARTS_MAX
 
 
-class Transfer(FileOperation):
+class FileTransfer(FileOperation):
     """An operation on an open file.
 
     Args:
@@ -86,7 +86,7 @@ class Transfer(FileOperation):
         return exc
 
 
-class PlainTransfer(Transfer):
+class PlainTransfer(FileTransfer):
     """Does something to a file that moves no bytes of the caller's."""
 
     __slots__ = ()
@@ -96,7 +96,7 @@ class PlainTransfer(Transfer):
         return 0
 
 
-class ReadTransfer(Transfer):
+class ReadTransfer(FileTransfer):
     """Reads bytes into a new object."""
 
     __slots__ = ("parts",)
@@ -135,7 +135,7 @@ class ReadTransfer(Transfer):
             self.parts = None
 
 
-class ReadIntoTransfer(Transfer):
+class ReadIntoTransfer(FileTransfer):
     """Reads into memory of the caller's."""
 
     __slots__ = ("view",)
@@ -185,7 +185,7 @@ class PooledReadTransfer(ReadIntoTransfer):
         self.file.pool.give_back(memory)
 
 
-class WriteTransfer(Transfer):
+class WriteTransfer(FileTransfer):
     """Writes bytes.
 
     Args:
@@ -218,7 +218,7 @@ class WriteTransfer(Transfer):
         self.file.over(self)
 
 
-class VectorTransfer(Transfer):
+class VectorTransfer(FileTransfer):
     """Reads into, or writes, several memories one behind the other."""
 
     __slots__ = ("rest", "total")
@@ -254,7 +254,7 @@ class VectorTransfer(Transfer):
         self.file.over(self)
 
 
-class ForceTransfer(Transfer):
+class ForceTransfer(FileTransfer):
     """Forces a file to its device; a failure is the file's for good (F4)."""
 
     __slots__ = ()
@@ -269,4 +269,4 @@ class ForceTransfer(Transfer):
     def exception_of(self, result: int) -> BaseException:
         """Mark the file."""
         self.file.sync_errno = -result
-        return Transfer.exception_of(self, result)
+        return FileTransfer.exception_of(self, result)
