@@ -301,7 +301,7 @@ class ReadinessEngine(Offload):
         if slot is None:
             if fd == self._wake_fd:
                 self._woken = True
-            elif fd == self._disk_fd:
+            elif fd == self._disk_fd and fd >= 0:  # news that came too late have none
                 self._rung = True
             elif self.poller.modify(fd, _READABLE, 0, False) < 0:
                 self._stale = True
