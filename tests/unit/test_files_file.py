@@ -15,11 +15,13 @@ import noria
 from noria.core.codes import READ_AT, READ_VECTOR_AT, WRITE_AT, WRITE_VECTOR_AT
 from noria.core.descriptor import Descriptor, open_count
 from noria.core.operation import BACKEND, Operation
+from noria.disk.interface import DiskStatistics
 from noria.engines.interface import Engine
 from noria.files.file import File
 from noria.files.hops import hop
 from noria.files.host import Host
 from noria.files.opening import open_file
+from noria.files.operation import Settled, settled
 from noria.limits import INLINE_HITS_MAX
 from tests.loops import run
 
@@ -160,6 +162,9 @@ class Scripted(Engine):
         self.loop = loop
         self.answers = answers
 
+    def disk_statistics(self) -> DiskStatistics:
+        return DiskStatistics(self.name, "scripted", True, {}, ())
+
     def submit(self, op: Operation) -> bool:
         op.begin(BACKEND)
         answer = self.answers.pop(0) if self.answers else 10**9
@@ -169,6 +174,9 @@ class Scripted(Engine):
             return False
         op.settle(answer)
         return True
+
+    def cancel(self, op: Operation) -> None:
+        """Come too late, as for what the kernel is at."""
 
     def _moved(self, op: Any, most: int) -> int:
         if op.code == READ_AT:
@@ -306,6 +314,86 @@ def test_cancelling_wakes_at_once_and_closing_waits(
         assert undone == [7]
 
     run(loop, main())
+
+
+@pytest.mark.parametrize("kind", [BlockingIOError, InterruptedError, PermissionError, KeyError])
+def test_what_a_hop_raises_is_raised_once(
+    loop: asyncio.AbstractEventLoop, kind: type[Exception]
+) -> None:
+    """A lock that is not free is BlockingIOError, and no wish to be called again."""
+    raised = kind(errno.EAGAIN if kind is BlockingIOError else errno.EINTR, "said the call")
+    calls = []
+
+    def call() -> None:
+        calls.append(1)
+        raise raised
+
+    async def main() -> None:
+        with pytest.raises(kind) as caught:
+            await hop(call)
+        assert caught.value is raised
+
+    run(loop, main())
+    assert calls == [1]
+
+
+def test_closing_waits_for_what_was_cancelled(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = scripted(loop, path, [])
+        number = file.fileno()
+        reading: Any = file.read_at(10, 0)
+        reading.cancel()
+        closing = asyncio.ensure_future(file.close())
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert (file.statistics().in_flight, file.descriptor.closed) == (1, False)
+        os.fstat(number)
+        await closing
+        assert (file.statistics().in_flight, file.descriptor.closed) == (0, True)
+        assert reading.moved == 10
+
+    run(loop, main())
+
+
+def test_a_number_stays_the_callers_where_it_cannot_be_used(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    number = os.open(tmp_path, os.O_RDONLY)
+
+    async def main() -> None:
+        with pytest.raises(IsADirectoryError) as caught:
+            await open_file(File, number, os.O_RDONLY)
+        assert caught.value.filename == number
+
+    run(loop, main())
+    os.fstat(number)
+    os.close(number)
+
+
+def test_what_was_opened_for_nobody_is_closed(
+    loop: asyncio.AbstractEventLoop, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is cancelled when its open has ended, but before it goes on."""
+    numbers: list[int] = []
+
+    def done_at_once(call: Any, *, host: Host, **_: Any) -> Settled:
+        opened = call()
+        numbers.append(opened.fd)
+        return settled(host, opened, True)
+
+    monkeypatch.setattr("noria.files.opening.hop", done_at_once)
+
+    async def main() -> None:
+        task = asyncio.create_task(opened(path))
+        await asyncio.sleep(0)
+        assert numbers
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(loop, main())
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(numbers[0])
 
 
 def test_a_hop_is_taken_for_a_future(loop: asyncio.AbstractEventLoop) -> None:

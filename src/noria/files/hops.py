@@ -32,6 +32,15 @@ class HopOperation(FileOperation):
         self.way = BY_THREAD
         self.undo = undo
 
+    def deliver(self, result: int, flags: int, data: object) -> None:
+        """End with what the call raised, be it BlockingIOError; it is not called again for that."""
+        raised: Any = self.address
+        if raised is None or self.pending is None:
+            FileOperation.deliver(self, result, flags, data)
+        else:
+            self.address = None
+            self.fail(raised)
+
     def advance(self, result: int, data: object) -> int:
         """Take what the call gave."""
         self.outcome = self.buffer

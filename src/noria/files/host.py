@@ -69,10 +69,7 @@ class Host:
 
 def _has_two_ways(engine: Engine) -> bool:
     """Whether the engine's ring and threads are both free to choose, for nobody has chosen."""
-    try:
-        found = engine.disk_statistics()
-    except NotImplementedError:
-        return False
+    found = engine.disk_statistics()
     return found.name == "uring" and not found.forced
 
 

@@ -9,6 +9,7 @@ should the name be a FIFO's by then, the crew of names is not caught.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import os
@@ -86,29 +87,22 @@ async def open_file(
         raise io.UnsupportedOperation("this system has no O_DIRECT")
     flags |= _CLOEXEC | _BINARY | (_DIRECT if direct else 0)
     if isinstance(path, int):
-        opened = await hop(lambda: _adopt(path, direct), host=host)
+        opened = await hop(lambda: _examined(path, path, flags), host=host)
     else:
         if not closefd:
             raise ValueError("Cannot use closefd=False with file name")
         found = None if opener is not None or direct else _open_now(path, flags)
         if found is None:
-            found = await hop(lambda: _open_named(path, flags, mode, opener), host=host, undo=_undo)
+            found = await _owned(
+                hop(lambda: _open_named(path, flags, mode, opener), host=host, undo=_undo)
+            )
         if found is None:
-            found = await hop(
+            waiting = hop(
                 lambda: _open_waiting(path, flags, mode), host=host, crew=WAITING, undo=_undo
             )
+            found = await _owned(waiting)
+            assert found is not None
         opened = found
-    try:
-        return _made(make, host, path, flags, closefd, opened)
-    except BaseException:
-        if closefd:
-            os.close(opened.fd)
-        raise
-
-
-def _made(make: Any, host: Any, path: Any, flags: int, closefd: bool, opened: Opened) -> File:
-    if stat.S_ISDIR(opened.status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     access = flags & _ACCESS
     made: File = make(
         host,
@@ -129,14 +123,26 @@ def _undo(opened: Opened | None) -> None:
         os.close(opened.fd)
 
 
-def _adopt(fd: int, direct: bool) -> Opened:
-    found = _examined(fd, 0)
-    return found if not direct else found._replace(alignment=alignment_of(found.status.st_dev))
+async def _owned(opening: Any) -> Opened | None:
+    """Await an open; close what it opened if this task was cancelled before being told (F6)."""
+    try:
+        opened: Opened | None = await opening
+    except asyncio.CancelledError:
+        if opening.done() and not opening.cancelled() and opening.exception() is None:
+            _undo(opening.result())
+        raise
+    return opened
 
 
-def _examined(fd: int, flags: int) -> Opened:
-    """Look at what was opened."""
+def _examined(path: Any, fd: int, flags: int) -> Opened:
+    """Look at what was opened.
+
+    Raises:
+        IsADirectoryError: it is a directory.
+    """
     status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     filesystem = filesystem_of(status.st_dev) if stat.S_ISREG(status.st_mode) else None
     alignment = alignment_of(status.st_dev) if flags & _DIRECT else 0
     return Opened(fd, status, filesystem, alignment)
@@ -153,14 +159,14 @@ def _open_named(
         if fd < 0:
             raise ValueError(f"opener returned {fd}")
         os.set_inheritable(fd, False)
-        return _checked(fd, flags)
+        return _checked(path, fd, flags)
     try:
         kind = os.stat(path).st_mode  # noqa: PTH116 - bytes stay bytes
     except OSError:
         kind = stat.S_IFREG  # it is to be made, or opening it tells why not
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         return None
-    return _checked(_open_quickly(path, flags, mode), flags)
+    return _checked(path, _open_quickly(path, flags, mode), flags)
 
 
 def _open_quickly(path: Any, flags: int, mode: int) -> int:
@@ -170,9 +176,9 @@ def _open_quickly(path: Any, flags: int, mode: int) -> int:
     return fd
 
 
-def _checked(fd: int, flags: int) -> Opened:
+def _checked(path: Any, fd: int, flags: int) -> Opened:
     try:
-        return _examined(fd, flags)
+        return _examined(path, fd, flags)
     except BaseException:
         os.close(fd)
         raise
@@ -180,7 +186,7 @@ def _checked(fd: int, flags: int) -> Opened:
 
 def _open_waiting(path: Any, flags: int, mode: int) -> Opened:
     """Open what may wait, such as a FIFO for its other end, in a thread."""
-    return _checked(os.open(path, flags, mode), flags)
+    return _checked(path, os.open(path, flags, mode), flags)
 
 
 def _open_now(path: Any, flags: int) -> Opened | None:
@@ -203,7 +209,7 @@ def _open_now(path: Any, flags: int) -> Opened | None:
     if fd < 0:
         return None
     os.set_blocking(fd, True)
-    opened = _checked(fd, flags)
+    opened = _checked(path, fd, flags)
     if opened.filesystem is None:
         os.close(fd)
         return None

@@ -5,7 +5,6 @@ from noria.native.awaits cimport Awaited
 
 cdef int _EAGAIN
 cdef int _EINTR
-cdef int _RUN
 cdef int _IN_FLIGHT
 cdef int _PENDING
 cdef int _DONE

@@ -17,7 +17,6 @@ import contextvars
 import errno
 from typing import TYPE_CHECKING, Any
 
-from noria.core.codes import RUN
 from noria.core.operation import IN_FLIGHT, Operation
 from noria.errors import from_result
 from noria.native.awaits import DONE, ENDED_BADLY, PAUSING, PENDING, Awaited
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 # Names for the compiler, typed in the .pxd.
 _EAGAIN = errno.EAGAIN
 _EINTR = errno.EINTR
-_RUN = RUN
 _IN_FLIGHT = IN_FLIGHT
 _PENDING = PENDING
 _DONE = DONE
@@ -137,10 +135,6 @@ class FileOperation(Operation):
 
     def exception_of(self, result: int) -> BaseException:
         """Make the exception for a failure, with what it was about."""
-        if self.code == _RUN and self.address is not None:
-            raised: BaseException = self.address
-            self.address = None
-            return raised
         return from_result(result, "", self.fd, self.path)
 
     def finish(self) -> None:

@@ -121,8 +121,10 @@ def _make(loop: Any) -> GuestHost:
         if fd >= 0:
             try:
                 return GuestHost(loop, engine, fd)
-            except NotImplementedError:
+            except BaseException as exc:
                 engine.close(Completions())
+                if not isinstance(exc, NotImplementedError):
+                    raise
                 kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
                 raise EngineUnavailableError(
                     f"{kind} cannot watch descriptors, so files need noria's own loop: noria.run"
