@@ -97,6 +97,12 @@ def test_the_choice_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         for record in caplog.records
         if record.message.startswith("engine")
     ]
+    disks = [record for record in caplog.records if record.message.startswith("disk")]
+    assert len(lines) + len(disks) == len(caplog.records)
+    assert len(disks) == len(wishes)
+    assert disks[0].levelname == "INFO"
+    loud = [record.message for record in disks if record.levelname == "INFO"]
+    assert sorted(loud) == sorted({record.message for record in disks}), "once each"
     first = f"engine {AVAILABLE[0]}: asked for by the program"
     last = f"engine {AVAILABLE[-1]}: asked for by the program"
     choice = lowlevel.choose()

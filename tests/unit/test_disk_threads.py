@@ -7,18 +7,19 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import noria
 from noria.core.catalog import CATALOG, OFFLOAD, operation
+from noria.core.codes import FSYNC, READ_AT
 from noria.core.descriptor import Descriptor
-from noria.core.operation import BACKEND, Operation
+from noria.core.operation import AUTOMATIC, BACKEND, BY_THREAD, DIRECT, Operation
 from noria.disk.crew import ThreadCrew
 from noria.disk.disk import Disk
-from noria.disk.interface import DiskBackend
-from noria.disk.registry import DISKS, VARIABLE, choose
+from noria.disk.interface import BackendStatistics, DiskBackend, DiskProbe
+from noria.disk.registry import BACKENDS, DISKS, VARIABLE, choose
 from noria.errors import EngineUnavailableError
 
 if TYPE_CHECKING:
@@ -269,6 +270,79 @@ def test_a_loop_tells_how_its_files_are_done() -> None:
         loop.close()
     with pytest.raises(EngineUnavailableError, match="unknown disk backend"):
         noria.new_event_loop(disk="tape")
+
+
+class Native(DiskBackend):
+    """A backend that reads only, and tells what it was given."""
+
+    name = "linux_aio"
+    codes = frozenset({READ_AT})
+    refusing = False
+
+    def __init__(self, *arguments: Any) -> None:
+        if self.refusing:
+            raise OSError(errno.EAGAIN, "no context is left")
+        super().__init__(*arguments)
+        self.taken: list[Operation] = []
+
+    @classmethod
+    def probe(cls) -> DiskProbe:
+        return DiskProbe(True, "for a test")
+
+    def submit(self, op: Operation) -> int:
+        self.taken.append(op)
+        return 0
+
+    def cancel(self, op: Operation) -> bool:
+        return op in self.taken
+
+    def reap(self, done: list[Operation], count: int) -> None:
+        done += self.taken
+        self.taken.clear()
+
+    def statistics(self) -> BackendStatistics:
+        return BackendStatistics(self.name, len(self.taken), 0, 0, {}, {})
+
+    def close(self, done: list[Operation]) -> None:
+        self.reap(done, len(self.taken))
+
+
+def routed(name: str | None) -> dict[str, Any]:
+    """Where a disk of that choice sends a read, a direct read, one by thread, and a sync."""
+    disk = Disk(lambda: None, choose(name, "there is no ring"))
+    reader, writer = os.pipe()
+    os.close(writer)
+    done: list[Operation] = []
+    for code, way in [(READ_AT, AUTOMATIC), (READ_AT, DIRECT), (READ_AT, BY_THREAD), (FSYNC, 0)]:
+        op = Operation(code, reader)
+        op.way = way
+        op.begin(BACKEND)
+        assert disk.submit(op) == 0
+    statistics = disk.statistics()
+    disk.close(done)
+    os.close(reader)
+    assert len(done) == 4
+    return {"reason": statistics.reason, **statistics.routes}
+
+
+def test_what_a_backend_cannot_do_goes_by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setitem(BACKENDS, "linux_aio", Native)
+    found = routed("linux_aio")
+    assert (found["linux_aio"], found["threads"]) == (2, 2)
+    found = routed(None)
+    assert (found["linux_aio"], found["threads"]) == (1, 3), "unasked for direct I/O only"
+
+
+def test_a_backend_that_cannot_be_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setitem(BACKENDS, "linux_aio", Native)
+    monkeypatch.setattr(Native, "refusing", True)
+    with pytest.raises(OSError, match="no context"):
+        routed("linux_aio")
+    found = routed(None)
+    assert found["threads"] == 4
+    assert "linux_aio cannot be set up" in found["reason"]
 
 
 def test_a_disk_gives_back_what_it_has(gate: threading.Event) -> None:

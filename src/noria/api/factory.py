@@ -34,8 +34,8 @@ def new_event_loop(
         restricted: have the kernel refuse everything but receives, sends, polls and their
             cancellation on the engine `uring`'s ring, for good (io_uring_register(2),
             RESTRICTIONS). Files then go by threads. The other engines have nothing to restrict.
-        disk: name of a disk backend ("uring", "linux_aio", "posix_aio", "threads"); None or "auto"
-            asks NORIA_DISK, then takes the best available. "uring" is the engine's own ring.
+        disk: name of a disk backend, "uring" (the engine's own ring) or "threads"; None or "auto"
+            asks NORIA_DISK, then takes the best available.
 
     Returns:
         The loop, not running. Its owner closes it.

@@ -45,8 +45,9 @@ class ThreadCrew:
         self._threads_max = threads_max
         self._queue_max = queue_max
         self._idle_seconds = idle_seconds
-        self._changed = threading.Condition()
-        self._ended = threading.Condition(self._changed._lock)  # type: ignore[attr-defined]
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._ended = threading.Condition(lock)
         self._queue: deque[Operation] = deque()
         self._done: deque[Operation] = deque()
         self._threads: dict[threading.Thread, Operation | None] = {}
@@ -109,7 +110,7 @@ class ThreadCrew:
         """Cancel the queue, wait for the running operations, end the threads.
 
         What still runs after `seconds` is given up: it settles with -EIO, and its lease is kept
-        until its thread returns, so that no number is used again before (B4).
+        until its thread returns, so that no number is used again before (D2).
         """
         with self._changed:
             self._closing = True

@@ -131,6 +131,6 @@ class DiskBackend:
     def close(self, done: list[Operation]) -> None:
         """Cancel what has not started, wait for the rest, append all of it. Idempotent.
 
-        What does not end within OFFLOAD_CLOSE_SECONDS is given up (B4).
+        What does not end within OFFLOAD_CLOSE_SECONDS is given up: it settles with -EIO (D2, D4).
         """
         raise NotImplementedError

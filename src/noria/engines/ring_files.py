@@ -155,8 +155,8 @@ def lend(op: Operation) -> None:
     """
     code = op.code
     if _groups[code] == _MOVES:
-        op.lent = Transfer(op, code, op.fd, op.buffer, op.offset, op.size, 0)
-        op.lent.token = None  # the ring has it, and a circle would keep both alive
+        # Without a token: the ring has the operation, and a circle would keep both alive.
+        op.lent = Transfer(None, code, op.fd, op.buffer, op.offset, op.size, 0)
     elif _groups[code] == _OPEN:
         op.lent = None
     elif code in _TWO_NAMES:

@@ -96,7 +96,7 @@ def check_aligned(alignment: int, offset: int, size: int, memory: Any = None) ->
     if memory is not None and _address_of(memory) % min(alignment, 512):
         raise ValueError(
             f"direct I/O at offset {offset}, length {size}: the memory's address is no multiple of "
-            f"{alignment} bytes; noria.fs.aligned makes memory that fits"
+            f"{alignment} bytes; aligned() of noria.files.aligned makes memory that fits"
         )
 
 

@@ -6,7 +6,6 @@ from noria.files.operation cimport FileOperation, Settled, settled
 from noria.files.transfers cimport FileTransfer
 from noria.native cimport files as native
 
-cdef int _EAGAIN
 cdef int _EOPNOTSUPP
 cdef int _DIRECT
 cdef int _NATIVE

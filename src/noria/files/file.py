@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from noria.files.host import Host
 
 # Names for the compiler, typed in the .pxd.
-_EAGAIN = errno.EAGAIN
 _EOPNOTSUPP = errno.EOPNOTSUPP
 _DIRECT = DIRECT
 _NATIVE = NATIVE

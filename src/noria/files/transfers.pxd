@@ -7,7 +7,6 @@ cdef int _READ_AT
 cdef int _READ_INTO_AT
 cdef int _READ_VECTOR_AT
 cdef int _WRITE_AT
-cdef int _WRITE_VECTOR_AT
 cdef int _EIO
 cdef int _PARTS_MAX
 

@@ -17,7 +17,6 @@ from noria.core.codes import (
     READ_INTO_AT,
     READ_VECTOR_AT,
     WRITE_AT,
-    WRITE_VECTOR_AT,
 )
 from noria.errors import from_result
 from noria.files.operation import FileOperation, Pending
@@ -32,7 +31,6 @@ _READ_AT = READ_AT
 _READ_INTO_AT = READ_INTO_AT
 _READ_VECTOR_AT = READ_VECTOR_AT
 _WRITE_AT = WRITE_AT
-_WRITE_VECTOR_AT = WRITE_VECTOR_AT
 _EIO = errno.EIO
 _PARTS_MAX = VECTOR_PARTS_MAX
 

@@ -92,7 +92,8 @@ cdef extern from *:
     }
 
     static int noria_is_bulk(const struct noria_job *job) {
-        return job->kind != 30 && job->kind != 36 && job->kind != 37;
+        return job->kind != NORIA_READ && job->kind != NORIA_READ_INTO &&
+               job->kind != NORIA_READ_VECTOR;
     }
 
     static void noria_append(struct noria_jobs *jobs, struct noria_job *job) {
@@ -111,17 +112,21 @@ cdef extern from *:
 
     static long long noria_call_once(struct noria_job *job) {
         switch (job->kind) {
-        case 30: case 36: return pread(job->fd, job->memory, job->size, job->offset);
-        case 31: return pwrite(job->fd, job->memory, job->size, job->offset);
-        case 32: return fsync(job->fd);
-        case 34: return ftruncate(job->fd, job->offset);
-        case 35: return close(job->fd) < 0 && errno != EINTR ? -1 : 0; /* closed all the same */
+        case NORIA_READ:
+        case NORIA_READ_INTO: return pread(job->fd, job->memory, job->size, job->offset);
+        case NORIA_WRITE: return pwrite(job->fd, job->memory, job->size, job->offset);
+        case NORIA_FSYNC: return fsync(job->fd);
+        case NORIA_TRUNCATE: return ftruncate(job->fd, job->offset);
+        case NORIA_CLOSE: /* closed all the same when it was interrupted */
+            return close(job->fd) < 0 && errno != EINTR ? -1 : 0;
     #ifdef __linux__
-        case 33: return fdatasync(job->fd);
-        case 37: return preadv(job->fd, job->memory, job->parts, job->offset);
-        case 38: return pwritev(job->fd, job->memory, job->parts, job->offset);
-        case 39: errno = posix_fallocate(job->fd, job->offset, job->size); return errno ? -1 : 0;
-        case 50:
+        case NORIA_DATASYNC: return fdatasync(job->fd);
+        case NORIA_READ_VECTOR: return preadv(job->fd, job->memory, job->parts, job->offset);
+        case NORIA_WRITE_VECTOR: return pwritev(job->fd, job->memory, job->parts, job->offset);
+        case NORIA_ALLOCATE:
+            errno = posix_fallocate(job->fd, job->offset, job->size);
+            return errno ? -1 : 0;
+        case NORIA_ADVISE:
             errno = posix_fadvise(job->fd, job->offset, job->size, job->advice);
             return errno ? -1 : 0;
     #endif
@@ -344,12 +349,11 @@ cdef extern from *:
         if (most >= crew->done.count) {
             memset(&crew->done, 0, sizeof crew->done);
         } else {
+            crew->done.count -= most;
             for (last = first; --most; last = last->next) {}
             crew->done.first = last->next;
             crew->done.first->before = NULL;
             last->next = NULL;
-            crew->done.count = 0;
-            for (last = crew->done.first; last; last = last->next) crew->done.count++;
         }
         pthread_mutex_unlock(&crew->mutex);
         return first;

@@ -4,24 +4,23 @@ from libc.stdint cimport uint64_t
 cdef extern from *:
     """
     #include <sys/uio.h>
+
+    /* The numbers of core/codes.py. */
+    enum {
+        NORIA_READ = 30, NORIA_WRITE = 31, NORIA_FSYNC = 32, NORIA_DATASYNC = 33,
+        NORIA_TRUNCATE = 34, NORIA_CLOSE = 35, NORIA_READ_INTO = 36, NORIA_READ_VECTOR = 37,
+        NORIA_WRITE_VECTOR = 38, NORIA_ALLOCATE = 39, NORIA_ADVISE = 50
+    };
     """
+    enum:
+        READ "NORIA_READ"
+        WRITE "NORIA_WRITE"
+        READ_INTO "NORIA_READ_INTO"
+        READ_VECTOR "NORIA_READ_VECTOR"
+        WRITE_VECTOR "NORIA_WRITE_VECTOR"
     struct iovec:
         void *iov_base
         size_t iov_len
-
-cdef enum:
-    # The numbers of core/codes.py.
-    READ = 30
-    WRITE = 31
-    FSYNC = 32
-    DATASYNC = 33
-    TRUNCATE = 34
-    CLOSE = 35
-    READ_INTO = 36
-    READ_VECTOR = 37
-    WRITE_VECTOR = 38
-    ALLOCATE = 39
-    ADVISE = 50
 
 
 cdef class Transfer:

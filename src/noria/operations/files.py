@@ -71,11 +71,9 @@ def read_into_at(op: Operation) -> int:
         if hasattr(os, "preadv"):
             count: int = os.preadv(op.fd, [target], op.offset)
             return count
-        data = _read_plain(op.fd, len(target), op.offset)
+        return _read_part(op.fd, target, op.offset)
     except OSError as exc:
         return result_of(exc)
-    target[: len(data)] = data
-    return len(data)
 
 
 @operation(code=READ_VECTOR_AT, lane=OFFLOAD)
@@ -85,23 +83,7 @@ def read_vector_at(op: Operation) -> int:
     Returns the bytes read, at most TRANSFER_BYTES_MAX of all together (preadv(2)). More than
     VECTOR_PARTS_MAX of them are -EINVAL, as with the call.
     """
-    parts = [memoryview(each).cast("B") for each in op.buffer]
-    if len(parts) > VECTOR_PARTS_MAX:
-        return -errno.EINVAL
-    try:
-        if hasattr(os, "preadv"):
-            count: int = os.preadv(op.fd, _bounded(parts), op.offset)
-            return count
-        total = 0
-        for part in parts:
-            data = _read_plain(op.fd, len(part), op.offset + total)
-            part[: len(data)] = data
-            total += len(data)
-            if len(data) < len(part):
-                break
-    except OSError as exc:
-        return result_of(exc)
-    return total
+    return _vector(op, "preadv", _read_part)
 
 
 @operation(code=WRITE_VECTOR_AT, lane=OFFLOAD)
@@ -110,22 +92,7 @@ def write_vector_at(op: Operation) -> int:
 
     Returns the bytes written, which may be fewer. More than VECTOR_PARTS_MAX parts are -EINVAL.
     """
-    parts = [memoryview(each).cast("B") for each in op.buffer]
-    if len(parts) > VECTOR_PARTS_MAX:
-        return -errno.EINVAL
-    try:
-        if hasattr(os, "pwritev"):
-            count: int = os.pwritev(op.fd, _bounded(parts), op.offset)
-            return count
-        total = 0
-        for part in parts:
-            count = _write_plain(op.fd, part, op.offset + total)
-            total += count
-            if count < len(part):
-                break
-    except OSError as exc:
-        return result_of(exc)
-    return total
+    return _vector(op, "pwritev", _write_plain)
 
 
 @operation(code=ALLOCATE, lane=OFFLOAD)
@@ -224,6 +191,27 @@ def _force(op: Operation, call: Callable[[int], object]) -> int:
     return 0
 
 
+def _vector(op: Operation, together: str, one: Callable[[int, memoryview, int], int]) -> int:
+    """Move the memories of a vector by the call of `os`, or one by one where it has none."""
+    parts = [memoryview(each).cast("B") for each in op.buffer]
+    if len(parts) > VECTOR_PARTS_MAX:
+        return -errno.EINVAL
+    parts = _bounded(parts)
+    call: Callable[[int, list[memoryview], int], int] | None = getattr(os, together, None)
+    total = 0
+    try:
+        if call is not None:
+            return call(op.fd, parts, op.offset)
+        for part in parts:
+            count = one(op.fd, part, op.offset + total)
+            total += count
+            if count < len(part):
+                break
+    except OSError as exc:
+        return result_of(exc)
+    return total
+
+
 def _bounded(parts: list[memoryview]) -> list[memoryview]:
     """Shorten a vector to what one call moves."""
     room = TRANSFER_BYTES_MAX
@@ -242,6 +230,12 @@ def _read_plain(fd: int, size: int, offset: int) -> bytes:
     if sys.platform == "win32":
         return _read_by_seeking(fd, size, offset)
     return os.pread(fd, size, offset)
+
+
+def _read_part(fd: int, part: memoryview, offset: int) -> int:
+    data = _read_plain(fd, len(part), offset)
+    part[: len(data)] = data
+    return len(data)
 
 
 def _write_plain(fd: int, data: memoryview, offset: int) -> int:
