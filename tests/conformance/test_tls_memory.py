@@ -21,7 +21,7 @@ from tests.tls import NAME, client_context, finish, pem_file, secure
 if TYPE_CHECKING:
     import ssl
 
-CONNECTIONS = 100
+CONNECTIONS = 400  # of fewer the memory that the allocator keeps for all would be a large share
 IDLE_KIB_MAX = 40 if bio.AVAILABLE else 60
 
 SERVER = """
