@@ -75,7 +75,7 @@ class DiskBackend:
     """
 
     name = ""
-    codes: frozenset[int] = frozenset()
+    codes = frozenset[int]()
     """Operations that it does itself; the router gives it no others."""
 
     def __init__(
