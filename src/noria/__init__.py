@@ -4,7 +4,7 @@
     noria.run(main())
 
 The names below are loaded when they are first used, so `import noria` costs next to nothing.
-`noria.lowlevel` is the door for libraries.
+`noria.fs` is the file system, and `noria.lowlevel` the door for libraries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # so `typing` itself is not loaded; type checkers know th
 if TYPE_CHECKING:
     from typing import Any
 
+    from noria import fs
     from noria.api.factory import new_event_loop
     from noria.api.loop import Loop
     from noria.api.runner import Runner, run
@@ -34,6 +35,7 @@ __all__ = [
     "NoriaError",
     "Runner",
     "__version__",
+    "fs",
     "new_event_loop",
     "run",
 ]
@@ -45,6 +47,7 @@ _HOMES = {
     "Loop": "noria.api.loop",
     "NoriaError": "noria.errors",
     "Runner": "noria.api.runner",
+    "fs": "noria.fs",
     "new_event_loop": "noria.api.factory",
     "run": "noria.api.runner",
 }
@@ -57,7 +60,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'noria' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - paid for by those who need it
 
-    value = globals()[name] = getattr(import_module(home), name)
+    module = import_module(home)
+    value = globals()[name] = module if home == f"noria.{name}" else getattr(module, name)
     return value
 
 

@@ -258,6 +258,18 @@ TRANSFER_BYTES_MAX: Final = 0x7FFFF000
 INLINE_HITS_MAX: Final = 64
 """Reads from the page cache that are answered at once before the reader has to let others run."""
 
+INLINE_READ_BYTES_MAX: Final = 64 * 1024
+"""Longest file that is read whole at once if it is cached; copied in about ten microseconds."""
+
+SCAN_ENTRIES_MAX: Final = 256
+"""Entries of a directory that one hop brings."""
+
+COPY_PIECE_BYTES: Final = 8 * 1024 * 1024
+"""Bytes that the kernel copies from file to file between two looks at whether to stop."""
+
+COPY_BUFFER_BYTES: Final = 1024 * 1024
+"""Bytes read at a time where the kernel does not copy from file to file by itself."""
+
 WAY_SAMPLES_MIN: Final = 8
 """Measurements of a way to do a file's operations before its time counts, and their weight."""
 

@@ -76,3 +76,9 @@ def run(request: pytest.FixtureRequest, warm: None, ledger: Ledger) -> Run:
 def run_once(ledger: Ledger) -> Run:
     """Run a coroutine on noria's loop alone, where the kind of loop makes no difference."""
     return Run("noria")
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something holds that no event tells of."""
+    while not condition():  # noqa: ASYNC110 - `run` bounds the wait
+        await asyncio.sleep(0.001)

@@ -23,6 +23,7 @@ NORIA = [
     "NoriaError",
     "Runner",
     "__version__",
+    "fs",
     "new_event_loop",
     "run",
 ]
@@ -78,9 +79,22 @@ def test_unknown_names_are_an_attribute_error() -> None:
 
 def test_names_come_from_where_they_live() -> None:
     for name in NORIA:
-        if name != "__version__":
+        if name not in {"__version__", "fs"}:
             found = getattr(noria, name)
             assert getattr(importlib.import_module(found.__module__), name) is found
+
+
+def test_the_module_of_the_file_system_is_an_attribute(
+    run_python: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    program = """
+import noria
+print(noria.fs.__name__)
+import noria.fs as module
+print(module is noria.fs)
+"""
+    result = run_python(program)
+    assert result.stdout.split() == ["noria.fs", "True"], result.stderr
 
 
 def test_import_is_cheap(

@@ -30,6 +30,7 @@ LAYERS = (
     {"api"},
     {"lowlevel"},
     {"guest"},
+    {"fs"},
     {"noria"},
     {"compat"},
     {"lab"},
@@ -47,6 +48,7 @@ ONLY = {
     "cli": {"noria", "lowlevel", "lab"},
     "__main__": {"cli"},
     "guest": {"lowlevel", "files", "errors"},
+    "fs": {"files", "errors"},
 }
 """Rooms with a shorter list. What the lab and the command line need, users need: it is public."""
 

@@ -1,0 +1,100 @@
+"""The file system, without holding up the loop: names, contents, directories, trees.
+
+    from noria import fs
+    settings = await fs.read_text("settings.toml", encoding="utf-8")
+
+Everything that may wait is a coroutine with the signature, the result and the exceptions of its
+namesake in `os`, `os.path` or `shutil`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from noria.files.contents import append_bytes, read_bytes, read_text, write_bytes, write_text
+from noria.files.names import (
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    RENAME_WHITEOUT,
+    chmod,
+    link,
+    makedirs,
+    mkdir,
+    remove,
+    removedirs,
+    rename,
+    renames,
+    replace,
+    rmdir,
+    symlink,
+    truncate,
+    unlink,
+    utime,
+)
+from noria.files.status import (
+    access,
+    exists,
+    getsize,
+    is_dir,
+    is_file,
+    is_symlink,
+    lexists,
+    lstat,
+    readlink,
+    realpath,
+    samefile,
+    stat,
+)
+
+__all__ = [
+    "RENAME_EXCHANGE",
+    "RENAME_NOREPLACE",
+    "RENAME_WHITEOUT",
+    "access",
+    "append_bytes",
+    "chmod",
+    "exists",
+    "getsize",
+    "is_dir",
+    "is_file",
+    "is_symlink",
+    "lexists",
+    "link",
+    "lstat",
+    "makedirs",
+    "mkdir",
+    "read_bytes",
+    "read_text",
+    "readlink",
+    "realpath",
+    "remove",
+    "removedirs",
+    "rename",
+    "renames",
+    "replace",
+    "rmdir",
+    "samefile",
+    "stat",
+    "symlink",
+    "truncate",
+    "unlink",
+    "utime",
+    "write_bytes",
+    "write_text",
+]
+
+if sys.platform == "darwin":
+    from noria.files.names import lchmod
+
+    __all__ += ["lchmod"]
+
+if sys.platform != "win32":
+    from noria.files.names import chown, lchown, mkfifo, mknod
+    from noria.files.status import statvfs
+
+    __all__ += ["chown", "lchown", "mkfifo", "mknod", "statvfs"]
+
+if sys.platform == "linux":
+    from noria.files.names import getxattr, listxattr, removexattr, setxattr
+
+    __all__ += ["getxattr", "listxattr", "removexattr", "setxattr"]

@@ -1,0 +1,6 @@
+import os
+
+def stat_now(name: bytes, follow: bool) -> os.stat_result | int: ...
+def rename_flags(
+    source: bytes, target: bytes, source_fd: int, target_fd: int, flags: int
+) -> int: ...
