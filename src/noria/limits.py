@@ -249,6 +249,10 @@ OFFLOAD_CLOSE_SECONDS: Final = 5.0
 OFFLOAD_STACK_BYTES: Final = 256 * 1024
 """Stack of a thread of C's; it calls the kernel and little else."""
 
+AIO_EVENTS: Final = 512
+"""Requests that a context of the kernel's AIO has room for; all contexts of a system share
+fs.aio-max-nr, 65,536 by default. What does not fit waits in a queue of OFFLOAD_QUEUE_MAX."""
+
 RESOLVER_THREADS_MAX: Final = 8
 """Threads that resolve names, apart from the user's executor."""
 

@@ -60,7 +60,7 @@ def test_json_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
         "machine": platform.machine(),
         "kernel": platform.release(),
     }
-    assert found["disk_backends"] == ["threads"]
+    assert found["disk_backends"] == ["linux_aio", "threads"]
     assert [
         (
             engine["name"],

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from noria.disk.interface import DiskProbe
+from noria.disk.linux_aio import LinuxAioBackend
 from noria.disk.threads import ThreadBackend
 from noria.errors import EngineUnavailableError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from noria.disk.interface import DiskBackend
 
 BACKENDS: Final[dict[str, type[DiskBackend]]] = {
+    "linux_aio": LinuxAioBackend,
     "threads": ThreadBackend,
 }
 
