@@ -59,4 +59,4 @@ cdef class File:
     cpdef object over(self, FileTransfer op)
     cpdef bint ends(self, long long moved)
     cdef object _look_no_more(self)
-    cdef object _check(self, bint able, long long size, long long offset, str what)
+    cpdef object _check(self, bint able, long long size, long long offset, str what)

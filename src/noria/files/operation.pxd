@@ -18,6 +18,7 @@ cdef class FileOperation(Operation):
     cdef public object outcome
     cdef public object path
     cdef public long long moved
+    cdef public object after
 
     cdef object _begin(self, Host host, int code, int fd)
     @cython.locals(pending=Pending)
@@ -29,6 +30,7 @@ cdef class FileOperation(Operation):
     cpdef int advance(self, long long result, object data) except? -1
     cpdef object give_up(self, long long result, object data)
     cpdef object left(self)
+    cdef object _leave(self)
     cpdef object exception_of(self, long long result)
     @cython.locals(pending=Pending)
     cpdef object finish(self)

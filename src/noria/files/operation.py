@@ -53,9 +53,10 @@ class FileOperation(Operation):
         outcome: what the future is to give.
         path: what the file is called, for exceptions; None if it has no name.
         moved: bytes moved so far.
+        after: called once nothing is in flight any more of what was cancelled; None for nobody.
     """
 
-    __slots__ = ("host", "moved", "outcome", "path", "pending")
+    __slots__ = ("after", "host", "moved", "outcome", "path", "pending")
 
     def __init__(self, host: Host, code: int, fd: int = -1) -> None:
         self._begin(host, code, fd)
@@ -67,6 +68,7 @@ class FileOperation(Operation):
         self.outcome: Any = None
         self.path: Any = None
         self.moved = 0
+        self.after: Callable[[], object] | None = None
         self.pending: Pending | None = Pending(host, self)
 
     def start(self) -> Pending:
@@ -85,7 +87,7 @@ class FileOperation(Operation):
         """Hand it over, or do what is left of it."""
         host = self.host
         if self.pending is None:
-            self.left()
+            self._leave()
         elif host.engine.submit(self):
             if self.result == -_EAGAIN:
                 host.refuse(self)
@@ -98,7 +100,7 @@ class FileOperation(Operation):
         """Take the completion: end, or go on with what is left to do."""
         if result < 0:
             if self.pending is None:
-                self.left()
+                self._leave()
             elif result == -_EINTR:
                 self.submit()
             elif result == -_EAGAIN:
@@ -109,7 +111,7 @@ class FileOperation(Operation):
         further = self.advance(result, data)
         if self.pending is None:
             self.give_up(result, data)
-            self.left()
+            self._leave()
         elif further > 0:
             self.submit()
         elif further == 0:
@@ -132,6 +134,14 @@ class FileOperation(Operation):
 
     def left(self) -> None:
         """Be told, once, that nothing of it is in flight any more."""
+
+    def _leave(self) -> None:
+        """End though nobody waits any more: it was cancelled."""
+        self.left()
+        after = self.after
+        if after is not None:
+            self.after = None
+            after()
 
     def exception_of(self, result: int) -> BaseException:
         """Make the exception for a failure, with what it was about."""
