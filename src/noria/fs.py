@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sys
 
+from noria.files.batch import Batch, batch
+from noria.files.batch_item import BatchItem
 from noria.files.contents import append_bytes, read_bytes, read_text, write_bytes, write_text
 from noria.files.names import (
     RENAME_EXCHANGE,
@@ -50,8 +52,11 @@ __all__ = [
     "RENAME_EXCHANGE",
     "RENAME_NOREPLACE",
     "RENAME_WHITEOUT",
+    "Batch",
+    "BatchItem",
     "access",
     "append_bytes",
+    "batch",
     "chmod",
     "exists",
     "getsize",
