@@ -211,6 +211,9 @@ client: $(VENV)/.dev ## compile the load generator, the only compiled module in 
 	NORIA_BUILD=python $(RUN) setup.py -q build_ext --inplace \
 		--build-lib build/client/lib --build-temp build/client/temp
 
+.PHONY: peers
+peers: $(VENV)/.peers ## install the libraries that `noria lab files` compares with
+
 .PHONY: clean
 clean: ## delete what was built
 	rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -235,6 +238,9 @@ $(VENV)/.cross: pyproject.toml
 
 $(VENV)/.lint: pyproject.toml
 	$(call environment,lint)
+
+$(VENV)/.peers: pyproject.toml
+	$(call environment,peers)
 
 $(VENV)/.package: pyproject.toml
 	$(call environment,package)

@@ -18,6 +18,8 @@ from noria.lab.settings import (
     CLIENTS,
     CONNECTIONS,
     FEW_CONNECTIONS,
+    FILES_LARGE_MIB,
+    FILES_SMALL,
     GENERATIONS,
     PAIRS_MIN,
     PARALLEL_CONNECTS,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 JOBS = {
     "c10k": "noria.lab.jobs.c10k",
     "churn": "noria.lab.jobs.churn",
+    "files": "noria.lab.jobs.files",
     "http": "noria.lab.jobs.http",
     "idle": "noria.lab.jobs.idle",
     "idle_tls": "noria.lab.jobs.idle_tls",
@@ -115,6 +118,7 @@ def register(subparsers: Subparsers) -> None:
     _add_churn(jobs)
     _add_spawn(jobs)
     _add_pipes(jobs)
+    _add_files(jobs)
     _add_micro(jobs)
     _add_idle(jobs)
     show = jobs.add_parser("show", help="print a result saved with --json")
@@ -127,28 +131,45 @@ def register(subparsers: Subparsers) -> None:
     combined.set_defaults(run=_report)
 
 
+CONTENDERS = (
+    "who is measured: noria, noria:<engine>, asyncio, uvloop, any other loop as "
+    "name=module:factory, or a bare server in C: c-epoll, c-uring, c-mmsg (udp), c-openssl "
+    "(tls), c-spawn (spawn); behind a plus a variant of the server: +buffered or "
+    "+lent (a BufferedProtocol: echo, unix, tls, churn), +offload (trains)"
+)
+FILES_CONTENDERS = (
+    "who is measured: noria, noria:<engine>/<disk>, noria@asyncio or noria@uvloop (a guest there), "
+    "os (the synchronous calls), fio:<engine>, or a library: turbofile, urio, aiofile, "
+    "caio, pyaio, asyncfiles, aiofiles, anyio"
+)
+"""Help texts."""
+
+
 def _job(
-    jobs: Subparsers, name: str, what: str, *, against: str, contenders: str = "noria"
+    jobs: Subparsers,
+    name: str,
+    what: str,
+    *,
+    against: str,
+    contenders: str = "noria",
+    who: str = CONTENDERS,
 ) -> argparse.ArgumentParser:
     """Add a job's parser with what all jobs share."""
+    nobody = "nobody" if contenders else "those of each row"
     parser = jobs.add_parser(name, help=what, description=what)
     parser.add_argument(
         "--contenders",
         type=words,
         default=words(contenders),
         metavar="A,B",
-        help="who is measured: noria, noria:<engine>, asyncio, uvloop, any other loop as "
-        "name=module:factory, or a bare server in C: c-epoll, c-uring, c-mmsg (udp), c-openssl "
-        "(tls), c-spawn (spawn); behind a plus a variant of the server: +buffered or "
-        "+lent (a BufferedProtocol: echo, unix, tls, churn), +offload (trains) "
-        f"(default: {contenders})",
+        help=f"{who} (default: {contenders or 'those of each row'})",
     )
     parser.add_argument(
         "--against",
         type=words,
         default=words(against),
         metavar="A,B",
-        help=f"whom they are compared with (default: {against or 'nobody'})",
+        help=f"whom they are compared with (default: {against or nobody})",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="save the result")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="save the tables")
@@ -226,7 +247,7 @@ def _add_unix_switch(parser: argparse.ArgumentParser) -> None:
 
 def _add_rounds(parser: argparse.ArgumentParser) -> None:
     """Add what a comparison by pairs of rounds takes."""
-    parser.add_argument("--pairs", type=positive, default=PAIRS_MIN)
+    parser.add_argument("--pairs", "--rounds", type=positive, default=PAIRS_MIN)
     parser.add_argument("--round-s", type=seconds, default=ROUND_S, help="length of a round")
     parser.add_argument(
         "--generations", type=positive, default=GENERATIONS, help="restarts of all servers"
@@ -310,6 +331,19 @@ def _add_pipes(jobs: Subparsers) -> None:
     _add_depth(parser, "messages of a child")
     _add_rounds(parser)
     parser.set_defaults(run=_run, job="pipes", options="PipeOptions")
+
+
+def _add_files(jobs: Subparsers) -> None:
+    what = "files: reads, writes, names and lines, beside os, fio and other libraries"
+    parser = _job(jobs, "files", what, against="", contenders="", who=FILES_CONTENDERS)
+    parser.add_argument("--rows", type=words, default=(), metavar="A,B", help="(default: all)")
+    parser.add_argument("--directory", metavar="DIR", help="where the files are made")
+    parser.add_argument(
+        "--large-mib", type=positive, default=FILES_LARGE_MIB, help="file that is read from disk"
+    )
+    parser.add_argument("--small-files", type=positive, default=FILES_SMALL)
+    _add_rounds(parser)
+    parser.set_defaults(run=_run, job="files", options="FilesOptions")
 
 
 def _add_churn(jobs: Subparsers) -> None:

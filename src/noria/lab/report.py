@@ -68,9 +68,11 @@ def host_line(host: dict[str, Any]) -> str:
     """Say in one line where a document's numbers come from."""
     line = (
         f"{host['processor']}, {host['cpus']} CPUs, Linux {host['kernel']}, "
-        f"Python {host['python']}; server on CPU {host['server_core']}, "
-        f"load generator on CPU {host['client_core']}"
+        f"Python {host['python']}; "
     )
+    if "place" in host:  # a job without a load generator says itself where things are
+        return line + str(host["place"])
+    line += f"server on CPU {host['server_core']}, load generator on CPU {host['client_core']}"
     if str(host["client_core"]) in _cores(host["server_core_siblings"]):
         line += " (both are threads of one physical core)"
     return line
@@ -95,6 +97,8 @@ def versions(document: dict[str, Any]) -> str:
             text = str(facts.get("version", ""))
             if facts.get("engine"):
                 text += f", engine {facts['engine']}"
+            if facts.get("disk"):
+                text += f", disk {facts['disk']}"
             if "compiled" in facts:
                 text += ", compiled" if facts["compiled"] else ", interpreted"
             seen.setdefault(one["contender"], text)
@@ -198,6 +202,8 @@ def _closed_loop(document: dict[str, Any]) -> str:
         return "A process is spawned when the last one was awaited."
     if document["job"] == "pipes":
         return "The load is a closed loop: a message is sent when an earlier one has come back."
+    if document["job"] == "files":
+        return "An operation begins when an earlier one has ended."
     if document["job"] == "idle-tls":
         return "Each connection had one echo and is silent."
     return (

@@ -98,6 +98,12 @@ PARALLEL_SPAWNS: Final = (1, 8)
 PIPE_CHILDREN: Final = (1, 8)
 """The rows of `noria lab pipes`, with its sizes."""
 
+FILES_LARGE_MIB: Final = 256
+"""The file that `noria lab files` reads from the disk: more blocks than a round reads."""
+
+FILES_SMALL: Final = 1000
+"""Small files that a round makes, as its goals have it."""
+
 CAT: Final = "/bin/cat"
 """What messages are sent through."""
 

@@ -193,6 +193,79 @@ def pipes_tables(document: dict[str, Any]) -> list[Table]:
     ]
 
 
+def files_tables(document: dict[str, Any]) -> list[Table]:
+    """Tables of `noria lab files`."""
+    figures = Table("files: one operation of each row", ["row", "contender", "µs", "per second"])
+    figures.header += ["CPU µs", "user", "kernel", "errors"]
+    goals = Table("goals", ["row", "contender", "against", "goal", "figure (quartiles)", ""])
+    meanings = Table("rows", ["row", "what one operation is"])
+    late = Table("longest operations, and the loop's lateness (p99)", ["row", "contender"])
+    late.header += ["longest", "of which", "lateness"]
+    times, costs = [], []
+    for row in document["rows"]:
+        title = row["row"]
+        meanings.rows.append([title, row["what"]])
+        for one in row["contenders"]:
+            figures.rows.append([title, *_files_cells(one)])
+            if one["failures"]:
+                who = f"{title}: {one['contender']}"
+                figures.remarks.append(f"{who} FAILED: {failures(one['failures'])}")
+            if "worst_ns" in one.get("details", {}):
+                late.rows.append([title, one["contender"], *_late_file_cells(one["details"])])
+        figures.remarks += [f"{title}: {who} left out: {why}" for who, why in row["absent"].items()]
+        goals.rows += [[title, *_goal_cells(goal)] for goal in row["goals"]]
+        times += [(title, comparison) for comparison in row["comparisons"]]
+        costs += [(title, comparison) for comparison in row["cpu_comparisons"]]
+    tables = [meanings, goals, figures]
+    if late.rows:
+        tables.append(late)
+    if times:
+        tables.append(comparison_table("time, pair by pair (below 1: base wins)", times))
+    if costs:
+        tables.append(comparison_table("CPU time, pair by pair (below 1: base wins)", costs))
+    return tables
+
+
+GOAL_WORDS: Final = {
+    "time": "time <= {limit:g} x",
+    "rate": "rate >= {limit:g} x",
+    "worst": "longest <= {limit:g} ms",
+    "lateness": "lateness <= {limit:g} ms",
+}
+"""How goals are written, by what they measure."""
+
+
+def _goal_cells(goal: dict[str, Any]) -> list[str]:
+    if goal["figure"] is None:
+        figure, state = "-", "not measured"
+    else:
+        figure = "{figure:.3f} ({figure_q1:.3f}..{figure_q3:.3f})".format(**goal)
+        state = "reached" if goal["reached"] else "**not reached**"
+    what = GOAL_WORDS[goal["measure"]].format(**goal)
+    return [goal["base"], goal["other"] or "-", what, figure, state]
+
+
+def _files_cells(one: dict[str, Any]) -> list[str]:
+    if not one["rounds"]:
+        return [one["contender"], *["-"] * 5, failures(one["failures"])]
+    costs = [
+        "-" if one[key] is None else f"{one[key]:.2f}" for key in ("cpu_us", "user_us", "kernel_us")
+    ]
+    return [
+        one["contender"],
+        f"{one['time_us']:.2f}",
+        number(one["rate_per_s"]),
+        *costs,
+        failures(one["failures"]),
+    ]
+
+
+def _late_file_cells(details: dict[str, Any]) -> list[str]:
+    kinds = details["worst_of_ns"]
+    slowest = max(kinds, key=lambda kind: kinds[kind], default="-")
+    return [microseconds(details["worst_ns"]), slowest, microseconds(details["late_p99_ns"])]
+
+
 def _spawn_cells(one: dict[str, Any]) -> list[str]:
     return [
         one["contender"],
@@ -420,6 +493,7 @@ MAKERS: Final[dict[str, Callable[[dict[str, Any]], list[Table]]]] = {
     "trains": trains_tables,
     "spawn": spawn_tables,
     "pipes": pipes_tables,
+    "files": files_tables,
     "idle-tls": idle_tls_tables,
     "churn": churn_tables,
     "c10k": c10k_tables,

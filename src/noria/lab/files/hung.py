@@ -1,0 +1,132 @@
+"""The row `hung`: operations that will not end for a long time, and others beside them.
+
+FIFOs that nobody writes to are opened for reading, which waits (fifo(7)). Meanwhile files are
+looked at, opened, read, written and closed, each with a clock of its own, and a task that sleeps
+measures how late the loop is. At the end somebody opens the FIFOs for writing, and all must come
+back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from noria.lab.errors import LabError
+from noria.lab.files.ground import BLOCK_BYTES, FIFOS
+from noria.lab.files.subject import Subject, close_all
+from noria.lab.files.work import Meter, now_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from noria.lab.files.ground import Ground
+
+GIVE_UP_S: Final = 2.0
+"""An operation that takes longer counts as hung itself, and ends its round."""
+
+RELEASE_S: Final = 10.0
+"""Opens come back within this time of being released."""
+
+NAP_S: Final = 0.001
+"""What the task that measures the loop sleeps."""
+
+SETTLE_S: Final = 0.02
+"""Time for the opens to get where they wait."""
+
+
+async def hung(subject: Subject, ground: Ground, seconds: float, seed: int) -> Meter:
+    """Run one round."""
+    meter = Meter(seconds)
+    fifos = make_fifos(ground.folder)
+    waiting = [asyncio.ensure_future(subject.open_fifo(fifo)) for fifo in fifos]
+    napping = asyncio.ensure_future(nap(late_ns := list[int]()))
+    worst_ns: dict[str, int] = {}
+    try:
+        await asyncio.sleep(SETTLE_S)
+        meter.fail("opens that did not wait", sum(one.done() for one in waiting))
+        late_ns.clear()
+        with meter:
+            try:
+                while now_ns() < meter.end_ns:
+                    async with asyncio.timeout(GIVE_UP_S):
+                        await visit(subject, ground, meter, worst_ns)
+            except TimeoutError:
+                meter.fail("operations hung", 1)
+                worst_ns["hung"] = int(GIVE_UP_S * 1e9)
+    finally:
+        napping.cancel()
+        with suppress(asyncio.CancelledError):
+            await napping
+        meter.fail("opens that did not come back", await release(fifos, waiting))
+    meter.details = {
+        "worst_ns": max(worst_ns.values(), default=0),
+        "worst_of_ns": worst_ns,
+        "late_p99_ns": sorted(late_ns)[int(len(late_ns) * 0.99)] if late_ns else 0,
+    }
+    return meter
+
+
+def make_fifos(folder: Path) -> list[Path]:
+    """Make them once."""
+    if sys.platform == "win32":
+        raise LabError("the lab runs on Linux only")
+    fifos = [folder / f"fifo-{number}" for number in range(FIFOS)]
+    for fifo in fifos:
+        with suppress(FileExistsError):
+            os.mkfifo(fifo)
+    return fifos
+
+
+async def nap(late_ns: list[int]) -> None:
+    """Sleep again and again, and note how late it was."""
+    while True:
+        start_ns = now_ns()
+        await asyncio.sleep(NAP_S)
+        late_ns.append(now_ns() - start_ns - int(NAP_S * 1e9))
+
+
+async def visit(subject: Subject, ground: Ground, meter: Meter, worst_ns: dict[str, int]) -> None:
+    """Look at a file, open, read, write and close it, with a clock for each."""
+
+    def note(what: str, start_ns: int) -> int:
+        end_ns = now_ns()
+        worst_ns[what] = max(worst_ns.get(what, 0), end_ns - start_ns)
+        meter.operations += 1
+        return end_ns
+
+    look, names = subject.stat(ground.hot)
+    start_ns = now_ns()
+    await look(*names(0))
+    start_ns = note("stat", start_ns)
+    slots = await subject.open_slots(ground.hot, 1, write=True)
+    start_ns = note("open", start_ns)
+    read, offsets = slots[0].read(BLOCK_BYTES)
+    data = await read(*offsets(BLOCK_BYTES))
+    start_ns = note("read", start_ns)
+    write, offsets = slots[0].write(data)
+    await write(*offsets(BLOCK_BYTES))  # what was there
+    start_ns = note("write", start_ns)
+    await close_all(slots)
+    note("close", start_ns)
+
+
+async def release(fifos: list[Path], waiting: Sequence[asyncio.Task[Any]]) -> int:
+    """Open the other ends until all opens have ended, and close them; how many did not end."""
+    # For reading and writing, since that does not wait on Linux (fifo(7)).
+    ends = [os.open(fifo, os.O_RDWR) for fifo in fifos]
+    try:
+        _, pending = await asyncio.wait(waiting, timeout=RELEASE_S)
+        for one in waiting:
+            if one.done() and not one.cancelled() and one.exception() is None:
+                await one.result().close()
+        for one in pending:
+            one.cancel()
+        failed = sum(1 for one in waiting if not one.done() or one.exception() is not None)
+    finally:
+        for end in ends:
+            os.close(end)
+    return failed
