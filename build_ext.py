@@ -50,6 +50,7 @@ COMPILED: Final = (
     "noria.native.ring",
     "noria.native.sockets",
     "noria.native.transfer",
+    "noria.native.watches",
     "noria.core.clock",
     "noria.core.completion",
     "noria.core.descriptor",
@@ -108,6 +109,7 @@ PLATFORMS: Final = ("linux", "darwin")
 LINUX_ONLY: Final = (
     "noria.native.epoll",
     "noria.native.ring",
+    "noria.native.watches",
     "noria.engines.epoll_poller",
     "noria.engines.ring_files",
     "noria.engines.ring_requests",

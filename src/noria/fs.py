@@ -47,6 +47,8 @@ from noria.files.status import (
     samefile,
     stat,
 )
+from noria.files.watch import Watcher, watch
+from noria.files.watch_backend import Change
 
 __all__ = [
     "RENAME_EXCHANGE",
@@ -54,6 +56,8 @@ __all__ = [
     "RENAME_WHITEOUT",
     "Batch",
     "BatchItem",
+    "Change",
+    "Watcher",
     "access",
     "append_bytes",
     "batch",
@@ -84,6 +88,7 @@ __all__ = [
     "truncate",
     "unlink",
     "utime",
+    "watch",
     "write_bytes",
     "write_text",
 ]

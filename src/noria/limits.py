@@ -292,6 +292,23 @@ REFUSED_RETRY_SECONDS: Final = 0.001
 VECTOR_PARTS_MAX: Final = 1024
 """Memories in one vectored read or write, IOV_MAX of Linux (readv(2), NOTES)."""
 
+# -- watching -------------------------------------------------------------------------------
+WATCH_INTERVAL_SECONDS: Final = 1.0
+"""Default pause between two looks at a directory that is watched by polling."""
+
+WATCH_PAIR_SECONDS: Final = 0.01
+"""How long the second half of a move is waited for; it follows the first at once (inotify(7))."""
+
+WATCH_QUEUE_MAX: Final = 16_384
+"""Changes that wait to be taken; those beyond are told of as one overflow. As many as the kernel
+keeps (fs.inotify.max_queued_events)."""
+
+WATCH_READ_BYTES: Final = 64 * 1024
+"""What is read of an inotify descriptor at once, in bytes."""
+
+WATCH_DESCRIPTORS_MAX: Final = 1024
+"""Files that kqueue watches for one watcher; each takes an open descriptor."""
+
 # -- debugging ------------------------------------------------------------------------------
 SLOW_CALLBACK_SECONDS: Final = 0.1
 """Default of `loop.slow_callback_duration`, as in asyncio."""

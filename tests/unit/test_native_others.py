@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import errno
 import gc
 import math
+import os
 import sys
 import threading
 import time
@@ -19,10 +21,12 @@ from hypothesis import strategies as st
 from tests.unit.twins import build_of, twins
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
 each_clock = pytest.mark.parametrize("clock", twins("clock"), ids=build_of)
 each_queue = pytest.mark.parametrize("module", twins("queue"), ids=build_of)
+each_watches = pytest.mark.parametrize("watches", twins("watches"), ids=build_of)
 each_calls = pytest.mark.parametrize("calls", twins("calls"), ids=build_of)
 
 
@@ -345,3 +349,33 @@ def test_a_copy_of_the_context(calls: ModuleType) -> None:
 @each_calls
 def test_pending_signals_are_looked_at(calls: ModuleType) -> None:
     assert not calls.check_signals()
+
+
+@each_watches
+def test_watches_of_the_system(watches: ModuleType, tmp_path: Path) -> None:
+    fd = watches.watch_open()
+    if build_of(watches) == "interpreted":
+        assert fd == -errno.ENOSYS
+        assert watches.watch_add(3, b"name", 2) == -errno.ENOSYS
+        assert watches.watch_remove(3, 1) == -errno.ENOSYS
+        return
+    try:
+        assert not os.get_inheritable(fd)
+        assert not os.get_blocking(fd)
+        watch = watches.watch_add(fd, os.fsencode(tmp_path), 0x100)
+        assert watch > 0
+        assert watches.watch_add(fd, os.fsencode(tmp_path), 0x300) == watch
+        assert watches.watch_add(fd, os.fsencode(tmp_path / "missing"), 2) == -errno.ENOENT
+        (tmp_path / "file").touch()
+        assert b"file" in os.read(fd, 1000)
+        assert watches.watch_remove(fd, watch) == 0
+        assert watches.watch_remove(fd, watch) == -errno.EINVAL
+    finally:
+        os.close(fd)
+    assert watches.watch_add(fd, b"name", 2) == -errno.EBADF
+
+
+@each_watches
+def test_a_name_of_a_watch_has_no_null_byte(watches: ModuleType) -> None:
+    with pytest.raises(ValueError, match="embedded null byte"):
+        watches.watch_add(0, b"na\0me", 2)

@@ -15,6 +15,8 @@ from noria.files.operation import FileOperation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from noria.core.descriptor import Descriptor
+
 T = TypeVar("T")
 
 
@@ -65,6 +67,7 @@ def hop(
     crew: int = NAMES,
     undo: Callable[[T], object] | None = None,
     host: Host | None = None,
+    descriptor: Descriptor | None = None,
 ) -> Awaitable[T]:
     """Call a function without arguments in a thread; begins at once.
 
@@ -74,6 +77,7 @@ def hop(
         undo: called in the loop's thread with what `call` gave, if the waiting task was cancelled
             meanwhile; closes what was opened.
         host: whose threads; None for the running loop's.
+        descriptor: what the call uses; leased, so that it stays open until the call has ended.
 
     Returns:
         What gives the function's result, or raises what it raised. Cancelling it takes back a call
@@ -81,5 +85,8 @@ def hop(
 
     Raises:
         RuntimeError: no event loop is running in this thread.
+        OSError: the descriptor is closing (EBADF).
     """
-    return HopOperation(host or running_host(), call, crew, undo).start()
+    op = HopOperation(host or running_host(), call, crew, undo)
+    op.descriptor = descriptor
+    return op.start()
