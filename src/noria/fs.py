@@ -14,6 +14,7 @@ import sys
 from noria.files.batch import Batch, batch
 from noria.files.batch_item import BatchItem
 from noria.files.contents import append_bytes, read_bytes, read_text, write_bytes, write_text
+from noria.files.listing import DirEntry, listdir, scandir, walk
 from noria.files.names import (
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
@@ -47,6 +48,18 @@ from noria.files.status import (
     samefile,
     stat,
 )
+from noria.files.trees import (
+    CopyResult,
+    copy,
+    copy2,
+    copyfile,
+    copymode,
+    copystat,
+    copytree,
+    disk_usage,
+    move,
+    rmtree,
+)
 from noria.files.watch import Watcher, watch
 from noria.files.watch_backend import Change
 
@@ -57,11 +70,20 @@ __all__ = [
     "Batch",
     "BatchItem",
     "Change",
+    "CopyResult",
+    "DirEntry",
     "Watcher",
     "access",
     "append_bytes",
     "batch",
     "chmod",
+    "copy",
+    "copy2",
+    "copyfile",
+    "copymode",
+    "copystat",
+    "copytree",
+    "disk_usage",
     "exists",
     "getsize",
     "is_dir",
@@ -69,9 +91,11 @@ __all__ = [
     "is_symlink",
     "lexists",
     "link",
+    "listdir",
     "lstat",
     "makedirs",
     "mkdir",
+    "move",
     "read_bytes",
     "read_text",
     "readlink",
@@ -82,12 +106,15 @@ __all__ = [
     "renames",
     "replace",
     "rmdir",
+    "rmtree",
     "samefile",
+    "scandir",
     "stat",
     "symlink",
     "truncate",
     "unlink",
     "utime",
+    "walk",
     "watch",
     "write_bytes",
     "write_text",
