@@ -367,13 +367,11 @@ class _Copier:
             os.ftruncate(self.target, self.size)  # it may end with a hole
 
     def _clone(self) -> bool:
-        if sys.platform != "linux":
-            return False
-        try:
-            fcntl.ioctl(self.target, _FICLONE, self.source)
-        except OSError:
-            return False
-        return True
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self.target, _FICLONE, self.source)
+                return True
+        return False
 
     def _move(self, offset: int, count: int) -> int:
         """Copy at most `count` bytes from `offset` on; 0 if the file ends there."""
