@@ -200,7 +200,7 @@ def files_tables(document: dict[str, Any]) -> list[Table]:
     goals = Table("goals", ["row", "contender", "against", "goal", "figure (quartiles)", ""])
     meanings = Table("rows", ["row", "what one operation is"])
     late = Table("longest operations, and the loop's lateness (p99)", ["row", "contender"])
-    late.header += ["longest", "of which", "lateness"]
+    late.header += ["longest", "of which", "lateness", "before they hung"]
     times, costs = [], []
     for row in document["rows"]:
         title = row["row"]
@@ -263,7 +263,8 @@ def _files_cells(one: dict[str, Any]) -> list[str]:
 def _late_file_cells(details: dict[str, Any]) -> list[str]:
     kinds = details["worst_of_ns"]
     slowest = max(kinds, key=lambda kind: kinds[kind], default="-")
-    return [microseconds(details["worst_ns"]), slowest, microseconds(details["late_p99_ns"])]
+    times = (microseconds(details[key]) for key in ("late_p99_ns", "calm_p99_ns"))
+    return [microseconds(details["worst_ns"]), slowest, *times]
 
 
 def _spawn_cells(one: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from noria.lab import adapters
-from noria.lab.errors import LabError
+from noria.lab.errors import LabError, UnableError
 from noria.lab.files.subject import Call, Slot, Subject
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Noria(Subject):
         try:
             loop: asyncio.AbstractEventLoop = self.noria.new_event_loop(self.engine, disk=self.disk)
         except self.noria.EngineUnavailableError as error:
-            raise LabError(str(error)) from None
+            raise UnableError(str(error)) from None
         return loop
 
     def facts(self, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Noria(Subject):
         """noria.open, for lines."""
         if binary:
             return self.noria.open(path, "rb")  # type: ignore[no-any-return]
-        return self.noria.open(path, encoding="ascii")  # type: ignore[no-any-return]
+        return self.noria.open(path, encoding="utf-8")  # type: ignore[no-any-return]
 
     async def live(self, path: Path, data: bytes, *, sync: bool) -> bytes:
         """Whole files in single calls where nothing has to be forced."""

@@ -133,7 +133,7 @@ class Aiofiles(Subject):
         """Open for lines."""
         if binary:
             return self.open(path, "rb")  # type: ignore[no-any-return]
-        return self.open(path, "r", encoding="ascii")  # type: ignore[no-any-return]
+        return self.open(path, "r", encoding="utf-8")  # type: ignore[no-any-return]
 
     async def live(self, path: Path, data: bytes, *, sync: bool) -> bytes:
         """One call in a thread each; os.fsync is put there by hand."""
@@ -182,7 +182,7 @@ class Anyio(Subject):
     @asynccontextmanager
     async def lines(self, path: Path, *, binary: bool) -> AsyncIterator[Any]:
         """Open for lines."""
-        mode, encoding = ("rb", None) if binary else ("r", "ascii")
+        mode, encoding = ("rb", None) if binary else ("r", "utf-8")
         async with await self.module.open_file(path, mode, encoding=encoding) as file:
             yield file
 
@@ -431,7 +431,7 @@ class Urio(Subject):
         """Open for lines."""
         if binary:
             return self.module.open(str(path), "rb")  # type: ignore[no-any-return]
-        return self.module.open(str(path), "r", encoding="ascii")  # type: ignore[no-any-return]
+        return self.module.open(str(path), "r", encoding="utf-8")  # type: ignore[no-any-return]
 
     async def live(self, path: Path, data: bytes, *, sync: bool) -> bytes:
         """Whole files by urio.Path where nothing has to be forced."""
@@ -484,7 +484,7 @@ class Turbofile(Subject):
         """Open for lines."""
         if binary:
             return self.module.open(str(path), "rb")  # type: ignore[no-any-return]
-        return self.module.open(str(path), "r", encoding="ascii")  # type: ignore[no-any-return]
+        return self.module.open(str(path), "r", encoding="utf-8")  # type: ignore[no-any-return]
 
     async def live(self, path: Path, data: bytes, *, sync: bool) -> bytes:
         """Whole files in single calls; it removes none, so os.unlink does, which favours it."""

@@ -61,7 +61,7 @@ def stat(path: Path) -> Call:
 
 def lines(path: Path, *, binary: bool) -> Any:
     """Open as everybody does."""
-    return path.open("rb") if binary else path.open(encoding="ascii")
+    return path.open("rb") if binary else path.open(encoding="utf-8")
 
 
 def live(path: Path, data: bytes, *, sync: bool) -> bytes:

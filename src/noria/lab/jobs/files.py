@@ -18,7 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from noria.lab.compare import TWIN, compare_figures, pair_up
-from noria.lab.errors import LabError
+from noria.lab.errors import LabError, UnableError
 from noria.lab.files import subjects
 from noria.lab.files.ground import Ground, filesystem, has_direct
 from noria.lab.files.rows import PEERS_WORD, ROWS
@@ -26,6 +26,7 @@ from noria.lab.jobs.turns import Worker, take_turns
 from noria.lab.measure import quartiles
 from noria.lab.settings import FILES_LARGE_MIB, FILES_SMALL, GENERATIONS, PAIRS_MIN, ROUND_S
 from noria.lab.stage import begin, lines_up
+from noria.lab.tables import failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,9 @@ FIGURE_MIN: Final = 1e-3
 
 TRIAL_S: Final = 0.02
 """How long everybody does a row once before it is measured, so that one that cannot is found."""
+
+ROUND_TIMEOUT_S: Final = 180.0
+"""A round that makes a number of files takes as long as the disk does; this is given up."""
 
 
 @dataclass(slots=True)
@@ -98,6 +102,11 @@ class Setting:
     screen: Screen
     ground: Ground
     cpus: list[int]
+
+    def play(self, worker: Worker, seed: int, seconds: float | None = None) -> FilesRound:
+        """Have a subject do a round. Raises LabError."""
+        worker.send({"seconds": seconds or self.options.round_s, "seed": seed})
+        return FilesRound(**worker.receive(ROUND_TIMEOUT_S)["result"])
 
     def start(self, row: Row, word: str) -> Worker:
         """Start a subject. Raises LabError."""
@@ -177,22 +186,19 @@ def run_row(setting: Setting, row: Row) -> dict[str, Any]:
     if row.needs_direct and not has_direct(setting.ground.large):
         absent["everybody"] = "the filesystem has no direct I/O"
         return made | nobody | {"goals": []}
-    bases = able(setting, row, bases_of(row, setting.options), absent)
-    rivals = able(setting, row, rivals_of(row, setting.options), absent)
-    # Those that were to be measured and cannot be are failures, not notes.
+    broken: set[str] = set()
+    bases = able(setting, row, bases_of(row, setting.options), absent, broken)
+    rivals = able(setting, row, rivals_of(row, setting.options), absent, set())
     failed = [
         {"contender": word, "rounds": 0, "failures": {"could not run": 1}}
         for word in bases_of(row, setting.options)
-        if word in absent
+        if word in broken or (word in absent and word in setting.options.contenders)
     ]
     if not bases:
         goals = judge_all(row, [], {}, absent)
         return made | nobody | {"contenders": failed, "goals": goals}
     entries = lines_up(bases[:1], [*bases[1:], *rivals], twins=True)
     seeds = count(1)
-
-    def play(worker: Worker) -> FilesRound:
-        return FilesRound(**worker.run(setting.options.round_s, seed=next(seeds)))
 
     turns = take_turns(
         setting.options,
@@ -201,7 +207,7 @@ def run_row(setting: Setting, row: Row) -> dict[str, Any]:
         entries,
         title=row.name,
         start=lambda word: setting.start(row, word),
-        play=play,
+        play=lambda worker: setting.play(worker, next(seeds)),
     )
     return (
         made
@@ -219,25 +225,38 @@ def run_row(setting: Setting, row: Row) -> dict[str, Any]:
     )
 
 
-def able(setting: Setting, row: Row, words: list[str], absent: dict[str, str]) -> list[str]:
-    """Try everybody once; those who cannot do this row, or fail in it, are put in `absent`."""
-    found = []
+def able(
+    setting: Setting, row: Row, words: list[str], absent: dict[str, str], broken: set[str]
+) -> list[str]:
+    """Try everybody once.
+
+    Args:
+        setting: of the run.
+        row: what is tried.
+        words: who tries.
+        absent: takes those who are left out, with the reason.
+        broken: takes those of them who failed, instead of not being here or having nothing for it.
+
+    Returns:
+        The others.
+    """
     for word in words:
         setting.screen.step(f"{row.name}: trying {word}", 0, 1)
         reason = subjects.missing(word)
         if reason is None:
             try:
                 with setting.start(row, word) as worker:
-                    tried = FilesRound(**worker.run(TRIAL_S, seed=0))
+                    tried = setting.play(worker, 0, TRIAL_S)
                 if tried.failures and word not in bases_of(row, setting.options):
-                    reason = f"it failed: {tried.failures}"
+                    reason = f"it failed: {failures(tried.failures)}"
+            except UnableError as error:
+                reason = str(error).splitlines()[-1]
             except LabError as error:
                 reason = str(error).splitlines()[-1]
-        if reason is None:
-            found.append(word)
-        else:
+                broken.add(word)
+        if reason is not None:
             absent[word] = reason
-    return found
+    return [word for word in words if word not in absent]
 
 
 def sum_up(turns: Turns, bases: list[str], rivals: list[str]) -> dict[str, Any]:
@@ -347,16 +366,16 @@ def verdict(
 
 def summary(label: str, rounds: list[FilesRound], facts: dict[str, Any]) -> dict[str, Any]:
     """Give medians over rounds, and every failure."""
-    failures: dict[str, int] = {}
+    failed: dict[str, int] = {}
     details: dict[str, Any] = {}
     for one in rounds:
         for name, number in one.failures.items():
-            failures[name] = failures.get(name, 0) + number
+            failed[name] = failed.get(name, 0) + number
         for name, value in one.details.items():
             merge(details, name, value)
     idle = sum(1 for one in rounds if not one.operations)
     if idle:
-        failures["rounds without an operation"] = idle
+        failed["rounds without an operation"] = idle
     operations = max(1, sum(one.operations for one in rounds))
     known = all(one.cpu_known for one in rounds)
     return {
@@ -370,7 +389,7 @@ def summary(label: str, rounds: list[FilesRound], facts: dict[str, Any]) -> dict
         "user_us": sum(one.user_ns for one in rounds) / 1000 / operations if known else None,
         "kernel_us": sum(one.kernel_ns for one in rounds) / 1000 / operations if known else None,
         "details": details,
-        "failures": failures,
+        "failures": failed,
     }
 
 
