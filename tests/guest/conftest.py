@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,7 +26,17 @@ def uvloop_factory() -> asyncio.AbstractEventLoop:
     return made
 
 
-@pytest.fixture(params=[asyncio.SelectorEventLoop, uvloop_factory], ids=["asyncio", "uvloop"])
+class Blind(asyncio.SelectorEventLoop):
+    """A loop that watches no descriptors, as asyncio's for Windows."""
+
+    def add_reader(self, *_: Any) -> None:  # type: ignore[override]
+        """Refuse."""
+        raise NotImplementedError
+
+
+@pytest.fixture(
+    params=[asyncio.SelectorEventLoop, uvloop_factory, Blind], ids=["asyncio", "uvloop", "blind"]
+)
 def factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     """Makes a loop of somebody else's."""
     made: Callable[[], asyncio.AbstractEventLoop] = request.param

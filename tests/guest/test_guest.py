@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from noria import fs
 from noria.errors import EngineUnavailableError
 from noria.files.file import File
 from noria.files.hops import hop
 from noria.files.host import running_host
 from noria.files.opening import open_file
 from noria.guest.host import guest_of
+from noria.native.sockets import COMPILED
+from tests.guest.conftest import Blind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -121,16 +125,73 @@ def test_a_loop_that_was_just_closed_is_noticed_by_the_next(engine: str, factory
     assert first.engine.closed
 
 
-class Blind(asyncio.SelectorEventLoop):
-    """A loop that watches no descriptors, as asyncio's for Windows."""
-
-    def add_reader(self, *_: Any) -> None:  # type: ignore[override]
-        raise NotImplementedError
-
-
-def test_a_loop_without_add_reader_is_told_so(engine: str) -> None:
+def test_how_the_loop_is_woken_can_be_seen(engine: str, factory: Factory) -> None:
     async def main() -> None:
-        with pytest.raises(EngineUnavailableError, match=r"Blind cannot watch.*noria\.run"):
-            guest_of(asyncio.get_running_loop())
+        host = guest_of(asyncio.get_running_loop())
+        blind = isinstance(host.loop, Blind)
+        assert host.wakes_by == ("thread" if blind else "add_reader")
+        assert re.fullmatch(rf"<GuestHost on \S+: {engine} wakes by {host.wakes_by}>", repr(host))
+        companions = [each for each in threading.enumerate() if "companion" in each.name]
+        assert [each.daemon for each in companions] == [True] * blind
+        host.close()
+        host.close()
+        assert repr(host).endswith("closed>")
+        assert not any(each.is_alive() for each in companions)
+
+    run(factory, main())
+
+
+def test_a_disk_backend_that_was_asked_for(
+    engine: str, factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        file = await opened(tmp_path / "file")
+        await file.write_at(DATA, 0)
+        found = file.host.engine.disk_statistics()
+        assert (found.name, found.forced) == ("threads", True)
+        assert file.statistics().native == 0
+        await file.close()
+
+    monkeypatch.setenv("NORIA_DISK", "threads")
+    run(factory, main())
+
+
+def test_a_disk_backend_that_is_not_there_is_an_error(
+    engine: str, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        with pytest.raises(EngineUnavailableError, match="unknown disk backend 'punched_cards'"):
+            running_host()
+
+    monkeypatch.setenv("NORIA_DISK", "punched_cards")
+    run(factory, main())
+
+
+def test_watching_on_a_loop_that_watches_no_descriptors(engine: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with fs.watch(tmp_path, interval=0.01) as watcher:
+            assert watcher.backend == "polling"
+            (tmp_path / "file").touch()
+            assert (await anext(watcher)).path == str(tmp_path / "file")
 
     run(Blind, main())
+
+
+@pytest.mark.skipif(COMPILED, reason="there threads of C tell by a descriptor")
+def test_an_engine_without_a_descriptor_is_told_of_by_its_waker(
+    factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where select is all there is."""
+
+    async def main() -> None:
+        file = await opened(tmp_path / "file")
+        assert file.host.engine.name == "select"
+        assert await file.write_at(DATA, 0) == len(DATA)
+        parts = await asyncio.gather(*(file.read_at(100, place) for place in range(0, 9000, 90)))
+        assert parts == [DATA[place : place + 100] for place in range(0, 9000, 90)]
+        for _ in range(100):
+            assert await hop(lambda: 1) == 1
+        await file.close()
+
+    monkeypatch.setenv("NORIA_ENGINE", "select")
+    run(factory, main())

@@ -29,6 +29,9 @@ _DATA = DATA
 _DIRECT = DIRECT
 _BY_THREAD = BY_THREAD
 _CODES = 256
+HAS_BELL = native.COMPILED and sys.platform == "linux"
+"""Backends tell by a descriptor of their own; elsewhere all of them wake the engine."""
+
 _COUNTER = 8  # bytes of what an eventfd gives (eventfd(2))
 
 
@@ -161,6 +164,6 @@ def _make_bell() -> int:
     Raises:
         OSError: no descriptor is left.
     """
-    if not native.COMPILED or sys.platform != "linux":
+    if not HAS_BELL or sys.platform != "linux":
         return -1
     return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

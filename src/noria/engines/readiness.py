@@ -20,6 +20,7 @@ import noria.operations  # noqa: F401 - enters the operations into the catalog
 from noria.core import codes
 from noria.core.catalog import OFFLOAD, READ
 from noria.core.operation import IN_FLIGHT, MORE, READINESS, SETTLED
+from noria.disk.disk import HAS_BELL
 from noria.engines.interface import (
     HANGUP,
     READABLE,
@@ -235,8 +236,14 @@ class ReadinessEngine(Offload):
         )
 
     def attach(self) -> int:
-        """Give the poller's descriptor, and have everything told by it from now on."""
+        """Give the poller's descriptor, and have everything told by it from now on.
+
+        Where the poller has none and threads tell by the waker, that one's is given: it tells of
+        all that has no readiness, such as files.
+        """
         fd = self.poller.fileno()
+        if fd < 0 and not HAS_BELL:
+            fd = self._waker.fileno()
         if fd >= 0:
             self._attached = True
             self._waker.sleeping = True

@@ -1,9 +1,9 @@
 """GuestHost: an engine of noria's own serves the files of somebody else's event loop.
 
-The engine is watched by the loop, as any descriptor is with `add_reader`, and polled without
-waiting when it has something. It ends with the loop: `asyncio.run` shuts asynchronous generators
-down before it closes the loop, and one of them is the host's. Where a loop is closed without that,
-its engine is closed when another loop asks for one.
+The engine is watched by the loop, as any descriptor is with `add_reader`, or by a thread where the
+loop has no `add_reader`, and polled without waiting when it has something. It ends with the loop:
+`asyncio.run` shuts asynchronous generators down before it closes the loop, and one of them is the
+host's. Where a loop is closed without that, its engine is closed when another loop asks for one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from noria.errors import EngineUnavailableError
 from noria.files.host import Host
+from noria.guest.companion import Companion
 from noria.lowlevel import AUTOMATIC_ENGINE_NAMES, Completions, Engine, choose, explain
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class GuestHost(Host):
         loop: the running event loop.
         engine: an engine that nobody else uses; closed with the host.
         fd: what tells that the engine has something.
+
+    Attributes:
+        wakes_by: "add_reader", or "thread" on a loop that watches no descriptors, such as asyncio's
+            ProactorEventLoop on Windows.
     """
 
     def __init__(self, loop: Any, engine: Engine, fd: int) -> None:
@@ -38,7 +43,13 @@ class GuestHost(Host):
         self._flushing = False
         self._polling = False
         self._closed = False
-        loop.add_reader(fd, self._turn)
+        self._companion: Companion | None = None
+        self.wakes_by = "add_reader"
+        try:
+            loop.add_reader(fd, self._turn)
+        except NotImplementedError:
+            self._companion = Companion(loop, fd, self._turn)
+            self.wakes_by = "thread"
         self._ending = self._wait_for_the_end()
         # It runs up to its first `yield` at once, and is known to the loop from then on.
         with contextlib.suppress(StopIteration):
@@ -78,13 +89,21 @@ class GuestHost(Host):
             return
         self._closed = True
         _guests.pop(id(self.loop), None)
-        if not self.loop.is_closed():
+        if self._companion is not None:
+            self._companion.stop()
+        elif not self.loop.is_closed():
             self.loop.remove_reader(self._fd)
         self.engine.close(self._batch)
         if self.loop.is_closed():
             self._batch.discard_all()
         else:
             self._batch.deliver_all()
+
+    def __repr__(self) -> str:
+        """Loop, engine and how the loop is woken."""
+        kind = f"{type(self.loop).__module__}.{type(self.loop).__qualname__}"
+        state = "closed" if self._closed else f"wakes by {self.wakes_by}"
+        return f"<GuestHost on {kind}: {self.engine.name} {state}>"
 
 
 def guest_of(loop: Any) -> GuestHost:
@@ -94,7 +113,8 @@ def guest_of(loop: Any) -> GuestHost:
         loop: the running event loop.
 
     Raises:
-        EngineUnavailableError: the loop has no `add_reader`, or no engine can be watched by it.
+        EngineUnavailableError: no engine can be watched from outside, or the disk backend that
+            NORIA_DISK asks for cannot work here.
     """
     found = _guests.get(id(loop))
     if found is not None and found.loop is loop:
@@ -117,18 +137,14 @@ def _make(loop: Any) -> GuestHost:
         if not probes[name].available:
             continue
         engine = choose(name).engine_class()
-        fd = engine.attach()
-        if fd >= 0:
-            try:
+        try:
+            engine.use_disk()
+            fd = engine.attach()
+            if fd >= 0:
                 return GuestHost(loop, engine, fd)
-            except BaseException as exc:
-                engine.close(Completions())
-                if not isinstance(exc, NotImplementedError):
-                    raise
-                kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
-                raise EngineUnavailableError(
-                    f"{kind} cannot watch descriptors, so files need noria's own loop: noria.run"
-                ) from None
+        except BaseException:
+            engine.close(Completions())
+            raise
         engine.close(Completions())
     raise EngineUnavailableError(
         f"no engine here can be watched by another loop ({', '.join(names)}), so files need "
