@@ -80,6 +80,21 @@ def test_the_best_peer_is_found() -> None:
     assert (absent["figure"], absent["reached"]) == (None, None)
 
 
+def test_goals_beside_those_who_were_not_asked_for_are_left_out() -> None:
+    played = {"noria": [one_round(2.0)], "os": [one_round(1.0)]}
+    row = ROWS["hot"]
+    asked = job.judge_all(row, ["noria"], played, {}, ["noria", "os"])
+    assert [goal["other"] for goal in asked] == ["os"]
+    absent = {"turbofile": "not installed"}
+    everybody = job.judge_all(row, ["noria"], played, absent, ["noria", "os", "turbofile"])
+    assert [(goal["other"], goal["reached"]) for goal in everybody] == [
+        ("os", False),
+        ("turbofile", None),
+        ("peers", None),
+    ]
+    assert job.judge_all(row, ["os"], played, {}, ["os", "os"]) == []
+
+
 def test_the_longest_operation_is_that_of_all_rounds() -> None:
     played = {
         "noria": [

@@ -186,6 +186,7 @@ def run_row(setting: Setting, row: Row) -> dict[str, Any]:
     if row.needs_direct and not has_direct(setting.ground.large):
         absent["everybody"] = "the filesystem has no direct I/O"
         return made | nobody | {"goals": []}
+    asked = [*bases_of(row, setting.options), *rivals_of(row, setting.options)]
     broken: set[str] = set()
     bases = able(setting, row, bases_of(row, setting.options), absent, broken)
     rivals = able(setting, row, rivals_of(row, setting.options), absent, set())
@@ -195,7 +196,7 @@ def run_row(setting: Setting, row: Row) -> dict[str, Any]:
         if word in broken or (word in absent and word in setting.options.contenders)
     ]
     if not bases:
-        goals = judge_all(row, [], {}, absent)
+        goals = judge_all(row, [], {}, absent, asked)
         return made | nobody | {"contenders": failed, "goals": goals}
     entries = lines_up(bases[:1], [*bases[1:], *rivals], twins=True)
     seeds = count(1)
@@ -220,7 +221,7 @@ def run_row(setting: Setting, row: Row) -> dict[str, Any]:
                 ),
                 *failed,
             ],
-            "goals": judge_all(row, bases, turns.rounds, absent),
+            "goals": judge_all(row, bases, turns.rounds, absent, asked),
         }
     )
 
@@ -293,15 +294,28 @@ def compare(
 
 
 def judge_all(
-    row: Row, bases: list[str], rounds: dict[str, list[FilesRound]], absent: dict[str, str]
+    row: Row,
+    bases: list[str],
+    rounds: dict[str, list[FilesRound]],
+    absent: dict[str, str],
+    asked: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Say for each goal of a row how near it is."""
+    """Say for each goal of a row how near it is.
+
+    Args:
+        row: whose goals.
+        bases: who was measured.
+        rounds: of everybody.
+        absent: who could not be.
+        asked: everybody that was to take part; goals beside others are nobody's question.
+    """
     judged = []
+    known = {"", *asked} | ({PEERS_WORD} if set(asked) & set(row.peers) else set())
     everybody = [*bases, *(word for word in row.bases if word in absent)]
     for goal in row.goals:
         for base in [goal.base] if goal.base else everybody:
-            if base == goal.other:
-                continue  # somebody measures a rival
+            if base == goal.other or goal.other not in known:
+                continue  # somebody measures a rival, or asked for other ones
             if base in bases:
                 judged.append(judge(goal, base, rounds, row.peers))
             elif base in absent:
