@@ -43,6 +43,7 @@ COMPILED: Final = (
     "noria.native.epoll",
     "noria.native.files",
     "noria.native.linux_aio",
+    "noria.native.lines",
     "noria.native.members",
     "noria.native.names",
     "noria.native.pipes",

@@ -83,3 +83,27 @@ def test_a_bad_end_is_told_by_result(module: ModuleType) -> None:
 def test_without_a_result_of_its_own_a_bad_end_cannot_be_told(module: ModuleType) -> None:
     with pytest.raises(NotImplementedError):
         await_it(ended(module, module.ENDED_BADLY, None))
+
+
+@native
+def test_a_stop_that_somebody_catches_is_an_exception_like_any_other(module: ModuleType) -> None:
+    kept = []
+    for number in range(10):
+        awaited = ended(module, module.DONE, (number,))
+        with pytest.raises(StopIteration) as end:
+            next(awaited)
+        kept.append(end.value)
+    assert [each.value for each in kept] == [(number,) for number in range(10)]
+    assert all(each.__traceback__ is not None for each in kept)
+    again = next_stop(ended(module, module.DONE, "x"))
+    assert again.value == "x"
+    assert again.__context__ is None
+    assert repr(again).startswith("StopIteration(")
+
+
+def next_stop(awaited: Any) -> StopIteration:
+    try:
+        next(awaited)
+    except StopIteration as end:
+        return end
+    raise AssertionError("it did not stop")

@@ -1,3 +1,7 @@
+cdef enum:
+    DONE_NOW = 1  # DONE, for the compiler
+
+
 cdef class Awaited:
     # In this order: awaits.pyx has the same in C.
     cdef public int stage

@@ -1,0 +1,63 @@
+"""Text or bytes that were read and not yet given; interpreted twin of lines.pyx."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from noria.native.awaits import DONE, Awaited
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class NextLine(Awaited):
+    """One line, awaited."""
+
+    __slots__ = ()
+
+
+class Lines:
+    """What was read and not yet given, an asynchronous iterator over its lines.
+
+    Args:
+        more: a coroutine function that reads on and gives the next line, or raises
+            StopAsyncIteration; called when no whole line is there.
+        end: the character that ends lines; "" if there is more than one such, then `more` is
+            called for every line.
+
+    Attributes:
+        data: bytes or text.
+        at: where in `data` begins what has not been given.
+    """
+
+    __slots__ = ("_end", "_more", "at", "data")
+
+    def __init__(self, more: Callable[[], Awaitable[Any]], end: str) -> None:
+        self._more = more
+        self._end = end
+        self.data: Any = b""
+        self.at = 0
+
+    def __aiter__(self) -> Lines:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        found = self.next_line()
+        if found is None:
+            return self._more()
+        line = NextLine()
+        line.stage = DONE
+        line.outcome = found
+        return line
+
+    def next_line(self) -> Any:
+        """Give the next line with its end, None if no whole one is there."""
+        if not self._end:
+            return None
+        data = self.data
+        at = self.at
+        stop = data.find(self._end.encode() if type(data) is bytes else self._end, at) + 1
+        if not stop:
+            return None
+        self.at = stop
+        return data[at:stop]
