@@ -3,6 +3,9 @@
     import noria
     noria.run(main())
 
+`noria.open` opens files; it works on any event loop. It is not among the names that
+`from noria import *` gives, since it would take the place of the builtin.
+
 The names below are loaded when they are first used, so `import noria` costs next to nothing.
 `noria.fs` is the file system, and `noria.lowlevel` the door for libraries.
 """
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
         ForkedEngineError,
         NoriaError,
     )
+    from noria.files.streams import open as open  # noqa: A004 - the builtin's shape
 
 __version__ = "0.1.0.dev0"
 
@@ -49,6 +53,7 @@ _HOMES = {
     "Runner": "noria.api.runner",
     "fs": "noria.fs",
     "new_event_loop": "noria.api.factory",
+    "open": "noria.files.streams",
     "run": "noria.api.runner",
 }
 
@@ -66,4 +71,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "open"})

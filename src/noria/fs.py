@@ -13,8 +13,10 @@ import sys
 
 from noria.files.batch import Batch, batch
 from noria.files.batch_item import BatchItem
+from noria.files.binary import BinaryFile
 from noria.files.contents import append_bytes, read_bytes, read_text, write_bytes, write_text
 from noria.files.listing import DirEntry, listdir, scandir, walk
+from noria.files.locks import FileLock
 from noria.files.names import (
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
@@ -48,6 +50,8 @@ from noria.files.status import (
     samefile,
     stat,
 )
+from noria.files.streams import Opening, open  # noqa: A004 - as `os` has it
+from noria.files.text import TextFile
 from noria.files.trees import (
     CopyResult,
     copy,
@@ -69,9 +73,13 @@ __all__ = [
     "RENAME_WHITEOUT",
     "Batch",
     "BatchItem",
+    "BinaryFile",
     "Change",
     "CopyResult",
     "DirEntry",
+    "FileLock",
+    "Opening",
+    "TextFile",
     "Watcher",
     "access",
     "append_bytes",
@@ -96,6 +104,7 @@ __all__ = [
     "makedirs",
     "mkdir",
     "move",
+    "open",
     "read_bytes",
     "read_text",
     "readlink",

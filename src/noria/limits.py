@@ -280,6 +280,18 @@ WAY_SAMPLES_MIN: Final = 8
 WAY_TRIAL_EVERY: Final = 256
 """Operations after which the way that seems slower is tried and measured once more."""
 
+STREAM_BUFFER_BYTES: Final = 64 * 1024
+"""Default buffer of a file that is read or written as a stream; one request moves as much."""
+
+STREAM_READ_ALL_BYTES: Final = 256 * 1024
+"""One request of a read up to the end, where the system does not tell how far that is."""
+
+LOCK_RETRY_SECONDS_MIN: Final = 0.001
+"""Pause after the first attempt to lock a part of a file that somebody else has."""
+
+LOCK_RETRY_SECONDS_MAX: Final = 0.05
+"""Longest such pause; each is twice as long as the one before."""
+
 DIRECT_ALIGNMENT_BYTES: Final = 4096
 """What memory, offset and length of direct I/O are multiples of where the system does not tell."""
 

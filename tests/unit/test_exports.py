@@ -77,6 +77,15 @@ def test_unknown_names_are_an_attribute_error() -> None:
         exec("from noria import lop")
 
 
+def test_open_does_not_take_the_place_of_the_builtin() -> None:
+    names: dict[str, object] = {}
+    exec("from noria import *", names)
+    assert "open" not in names
+    assert "open" in dir(noria)
+    assert noria.open is noria.fs.open
+    assert noria.open.__module__ == "noria.files.streams"
+
+
 def test_names_come_from_where_they_live() -> None:
     for name in NORIA:
         if name not in {"__version__", "fs"}:

@@ -447,8 +447,12 @@ class File:
     def __del__(self) -> None:
         if self.fd >= 0:
             warnings.warn(f"unclosed file {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.rescue()
             self.fd = -1
             self._release()
+
+    def rescue(self) -> None:
+        """Save what would be lost with a file that is dropped without having been closed."""
 
     def __repr__(self) -> str:
         """Name and state, for logs and warnings."""
