@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,7 +18,6 @@ if sys.platform != "linux":
 pytest.importorskip("noria.lab._client", reason="not built")
 
 import noria
-from noria.files import File, open_file
 from noria.lab.errors import LabError, UnableError
 from noria.lab.files import fio, ground, rows, subjects, sync_os
 from noria.lab.files.ground import BLOCK_BYTES, Checker, Ground
@@ -32,9 +30,6 @@ from noria.lab.files.work import WORKS
 from noria.lab.jobs.files import FilesRound
 from noria.lab.stage import Silence
 from tests.children import children
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SILENCE = Silence()
 MIB = 1 << 20
@@ -155,73 +150,9 @@ def test_rows_are_made_of_what_there_is(row: rows.Row) -> None:
 # -- the work --------------------------------------------------------------------------------
 
 
-class Opening:
-    """noria.open, as far as the lab needs it."""
-
-    def __init__(self, path: Any, mode: str = "r", **more: Any) -> None:
-        self.path, self.mode, self.direct = path, mode, more.get("direct", False)
-        self.file: Any = None
-
-    async def _open(self) -> Any:
-        flags = {"r": os.O_RDONLY, "b": os.O_RDONLY, "+": os.O_RDWR}
-        made = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        kind = made if "w" in self.mode else flags[self.mode[1:2] or "r"]
-        self.file = await open_file(File, self.path, kind, direct=self.direct)
-        return self.file
-
-    def __await__(self) -> Any:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> Any:
-        return Stream(await self)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.file.close()
-
-
-class Stream:
-    """Lines, and writes at the beginning."""
-
-    def __init__(self, file: File) -> None:
-        self.file = file
-
-    async def __aiter__(self) -> Any:
-        for line in (await self.file.read_at(4 * MIB, 0)).splitlines():
-            yield line
-
-    async def write(self, data: bytes) -> int:
-        return await self.file.write_at(data, 0)
-
-    async def flush(self) -> None:
-        pass
-
-    async def sync(self) -> None:
-        await self.file.sync()
-
-
-def call(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function of names asynchronous."""
-
-    async def run(*arguments: Any) -> Any:
-        return await asyncio.to_thread(function, *arguments)
-
-    return run
-
-
 @pytest.fixture
 def subject() -> Noria:
-    """noria's subject on the files below the public names."""
-    made = Noria()
-    made.noria = SimpleNamespace(  # type: ignore[assignment]
-        open=Opening,
-        fs=SimpleNamespace(
-            stat=call(os.stat),
-            unlink=call(os.unlink),
-            write_bytes=call(lambda name, data: Path(name).write_bytes(data)),
-            read_bytes=call(lambda name: Path(name).read_bytes()),
-        ),
-    )
-    return made
+    return Noria()
 
 
 @pytest.mark.parametrize("name", WORKS)
@@ -303,9 +234,9 @@ def test_operations_that_hang_are_told(
 
     async def open_fifo(path: Path) -> Any:
         opens.append(path)
-        return await Opening(path, "rb")
+        return await noria.open(path, "rb", buffering=0)
 
-    subject.noria.fs.stat = never
+    monkeypatch.setattr(noria.fs, "stat", never)
     monkeypatch.setattr(subject, "open_fifo", open_fifo)
     meter = noria.run(hung(subject, field, 0.2, 3))
     assert meter.failures == {"operations hung": 1}
