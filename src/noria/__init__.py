@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ForkedEngineError,
         NoriaError,
     )
+    from noria.files.path import Path
     from noria.files.streams import open as open  # noqa: A004 - the builtin's shape
 
 __version__ = "0.1.0.dev0"
@@ -37,6 +38,7 @@ __all__ = [
     "ForkedEngineError",
     "Loop",
     "NoriaError",
+    "Path",
     "Runner",
     "__version__",
     "fs",
@@ -50,6 +52,7 @@ _HOMES = {
     "ForkedEngineError": "noria.errors",
     "Loop": "noria.api.loop",
     "NoriaError": "noria.errors",
+    "Path": "noria.files.path",
     "Runner": "noria.api.runner",
     "fs": "noria.fs",
     "new_event_loop": "noria.api.factory",

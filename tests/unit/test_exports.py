@@ -21,6 +21,7 @@ NORIA = [
     "ForkedEngineError",
     "Loop",
     "NoriaError",
+    "Path",
     "Runner",
     "__version__",
     "fs",

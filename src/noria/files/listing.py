@@ -84,6 +84,18 @@ async def walk(
     Yields:
         Name of the directory, names of the directories in it, names of everything else in it.
     """
+    async for step in walk_tree(top, topdown, onerror, followlinks, False):
+        yield step
+
+
+async def walk_tree(
+    top: Any,
+    topdown: bool,
+    onerror: Callable[[OSError], object] | None,
+    followlinks: bool,
+    links_are_files: bool,
+) -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
+    """Walk; `links_are_files` counts every symbolic link among the files, as pathlib does."""
     # What has been read already, and waits for those below it, is a tuple.
     waiting: list[Any] = [os.fspath(top)]
     first = True
@@ -92,7 +104,7 @@ async def walk(
         if isinstance(place, tuple):
             yield place
             continue
-        found = await hop(partial(_read, place, followlinks or first, followlinks))
+        found = await hop(partial(_read, place, followlinks or first, followlinks, links_are_files))
         first = False
         if isinstance(found, OSError):
             if onerror is not None:
@@ -109,7 +121,7 @@ async def walk(
         waiting.extend(reversed(below))
 
 
-def _read(place: Any, into_link: bool, followlinks: bool) -> Any:
+def _read(place: Any, into_link: bool, followlinks: bool, links_are_files: bool) -> Any:
     """Read a directory of a tree: its lists, None if it is a link, or the error."""
     if not into_link and os.path.islink(place):
         return None
@@ -119,7 +131,7 @@ def _read(place: Any, into_link: bool, followlinks: bool) -> Any:
     try:
         with os.scandir(place) as entries:
             for entry in entries:
-                if not _asked(entry.is_dir):
+                if not _asked(partial(entry.is_dir, follow_symlinks=not links_are_files)):
                     others.append(entry.name)
                     continue
                 dirs.append(entry.name)
@@ -361,5 +373,6 @@ class Batches(Generic[T]):
     def _end(self) -> None:
         iterator = self._iterator
         self._iterator = None
-        if iterator is not None:
-            iterator.close()
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
