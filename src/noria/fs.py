@@ -4,7 +4,8 @@
     settings = await fs.read_text("settings.toml", encoding="utf-8")
 
 Everything that may wait is a coroutine with the signature, the result and the exceptions of its
-namesake in `os`, `os.path` or `shutil`.
+namesake in `os`, `os.path` or `shutil`. `fs.open` is `noria.open`; it is left out of what
+`from noria.fs import *` gives, for it would hide the builtin.
 """
 
 from __future__ import annotations

@@ -255,6 +255,20 @@ def test_contents(run: Run, tree: pathlib.Path) -> None:
     run(main())
 
 
+def test_opening(run: Run, tree: pathlib.Path) -> None:
+    async def main() -> None:
+        async with Path("made").open("w", encoding="ascii") as file:
+            await file.write("text")
+        file = await Path("made").open("rb")
+        assert await file.read() == b"text"
+        await file.close()
+        with pytest.raises(ValueError, match="mode"):
+            Path("made").open("q")
+        assert noria.fs.open is noria.open
+
+    run(main())
+
+
 PATTERNS = ["*", "**/*", "*.txt", "a/*", "**", "to-a/*", "[ab]", "nothing", "../*/a"]
 
 

@@ -16,7 +16,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from noria.files import contents, names, status
+from noria.files import contents, names, status, streams
 from noria.files.hops import hop
 from noria.files.host import running_host
 from noria.files.listing import Batches, walk_tree
@@ -29,6 +29,8 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from typing import Self
+
+    from noria.files.streams import Opening
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 _NOTHING_THERE_WINDOWS = frozenset({21, 123, 1921})
@@ -361,6 +363,29 @@ class Path:
         return await hop(partial(_mode, self._path, follow), host=host)
 
     # -- contents -------------------------------------------------------------------------------
+
+    def open(
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Opening[Any]:
+        """Open the file, as `noria.open`: awaited it gives the file, `async with` also closes it.
+
+        Args:
+            mode: "r", "w", "x" or "a", with "b", "t" and "+".
+            buffering: bytes of the buffer; 0 for none, 1 for lines, -1 for the default.
+            encoding: of the text; None means the locale's.
+            errors: what is done about what cannot be encoded or decoded.
+            newline: how lines end.
+
+        Raises:
+            TypeError, ValueError, LookupError: an argument is wrong.
+            OSError: awaited; of open(2).
+        """
+        return streams.open(self._path, mode, buffering, encoding, errors, newline)
 
     async def read_bytes(self) -> bytes:
         """Read the whole file, as `noria.fs.read_bytes`."""
