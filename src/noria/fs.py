@@ -16,6 +16,12 @@ from noria.files.batch import Batch, batch
 from noria.files.batch_item import BatchItem
 from noria.files.binary import BinaryFile
 from noria.files.contents import append_bytes, read_bytes, read_text, write_bytes, write_text
+from noria.files.filesystems import (
+    FilesystemStatistics,
+    WayStatistics,
+    filesystem,
+    filesystems,
+)
 from noria.files.listing import DirEntry, listdir, scandir, walk
 from noria.files.locks import FileLock
 from noria.files.names import (
@@ -79,9 +85,11 @@ __all__ = [
     "CopyResult",
     "DirEntry",
     "FileLock",
+    "FilesystemStatistics",
     "Opening",
     "TextFile",
     "Watcher",
+    "WayStatistics",
     "access",
     "append_bytes",
     "batch",
@@ -94,6 +102,8 @@ __all__ = [
     "copytree",
     "disk_usage",
     "exists",
+    "filesystem",
+    "filesystems",
     "getsize",
     "is_dir",
     "is_file",

@@ -6,13 +6,14 @@ modules of noria may change at any time.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from noria.core.completion import Completion, Completions
 from noria.core.descriptor import Descriptor
 from noria.core.operation import MORE, Operation
-from noria.disk.interface import DiskBackend
-from noria.disk.registry import BACKENDS
+from noria.disk import registry as disks
+from noria.disk.interface import DiskBackend, DiskProbe
+from noria.disk.registry import BACKENDS, DiskChoice
 from noria.engines.interface import (
     HANGUP,
     READABLE,
@@ -26,6 +27,9 @@ from noria.engines.interface import (
 from noria.engines.readiness import ReadinessEngine
 from noria.engines.registry import AUTOMATIC, ENGINES, VARIABLE, Choice, choose, explain
 from noria.native.sockets import COMPILED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "AUTOMATIC_ENGINE_NAMES",
@@ -42,6 +46,8 @@ __all__ = [
     "Completions",
     "Descriptor",
     "DiskBackend",
+    "DiskChoice",
+    "DiskProbe",
     "Engine",
     "EngineStatistics",
     "NewsSink",
@@ -50,7 +56,9 @@ __all__ = [
     "Probe",
     "ReadinessEngine",
     "choose",
+    "choose_disk",
     "explain",
+    "explain_disks",
 ]
 
 ENGINE_NAMES: Final = tuple(ENGINES)
@@ -64,3 +72,29 @@ ENGINE_VARIABLE: Final = VARIABLE
 
 DISK_BACKEND_NAMES: Final = tuple(BACKENDS)
 """What does file operations for engines that cannot."""
+
+
+def explain_disks(engine: str) -> Iterator[tuple[str, DiskProbe]]:
+    """Give every disk backend and whether it can be used with an engine, best first.
+
+    Args:
+        engine: name of the engine; "uring" does file operations by its own ring.
+    """
+    return disks.explain(_no_ring(engine))
+
+
+def choose_disk(engine: str, name: str | None = None) -> DiskChoice:
+    """Choose as an event loop on that engine would.
+
+    Args:
+        engine: name of the engine.
+        name: of a backend; None or "auto" asks NORIA_DISK, then takes the best available.
+
+    Raises:
+        EngineUnavailableError: the named backend is unknown or cannot work here.
+    """
+    return disks.choose(name, _no_ring(engine))
+
+
+def _no_ring(engine: str) -> str:
+    return "" if engine == disks.RING else f"the engine {engine} has no ring"

@@ -60,7 +60,13 @@ def test_json_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
         "machine": platform.machine(),
         "kernel": platform.release(),
     }
-    assert found["disk_backends"] == ["linux_aio", "threads"]
+    engine = found["chosen"]["name"]
+    disks = found["disks"]
+    assert [(each["name"], each["available"], each["reason"]) for each in disks["backends"]] == [
+        (name, *probe) for name, probe in lowlevel.explain_disks(engine)
+    ]
+    assert tuple(disks["chosen"].values()) == lowlevel.choose_disk(engine)[:2]
+    assert [each["error"] for each in found["filesystems"]] == [None] * len(found["filesystems"])
     assert [
         (
             engine["name"],
@@ -82,8 +88,9 @@ def test_text_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
     found = report(capsys)
     text = printed(capsys)
     lines = text.splitlines()
+    upper = lines[: lines.index("disks")]
     for engine in found["engines"]:
-        (line,) = [line for line in lines if line[2:].split()[:1] == [engine["name"]]]
+        (line,) = [line for line in upper if line[2:].split()[:1] == [engine["name"]]]
         assert line.startswith("*") is (engine["name"] == found["chosen"]["name"])
         assert line[2:].split()[1] == ("yes" if engine["available"] else "no")
         assert engine["reason"] in line
@@ -186,6 +193,41 @@ def test_the_engine_may_allow_fewer_clients_than_the_system(
     text = printed(capsys)
     assert "can be raised to 40,000 (ulimit -n); the engine watches 1,024\n" in text
     assert "960 at the same time\n" in text
+
+
+def test_a_directory_is_measured_by_every_way(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = printed(capsys, "--measure", str(tmp_path), "--measure", str(tmp_path / "none"))
+    assert "No such file or directory" in text
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+    (found, missing) = json.loads(
+        printed(capsys, "--json", "--measure", str(tmp_path), "--measure", str(tmp_path / "none"))
+    )["filesystems"]
+    assert missing["path"] == str(tmp_path / "none")
+    assert found["error"] is None
+    assert found["path"] == str(tmp_path)
+    if sys.platform == "linux":
+        assert found["type"]
+    assert found["direct"].startswith(("no: ", f"{found['direct'].split()[0]} bytes"))
+    if lowlevel.choose_disk(lowlevel.choose().name).name == "uring":
+        measured = {(way["kind"], way["way"]) for way in found["ways"]}
+        assert {("forcing", "engine"), ("forcing", "thread")} <= measured
+        assert set(found["chosen"]) >= {"writing", "forcing"}
+
+
+def test_disks_with_an_engine_that_has_no_ring(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORIA_ENGINE", "select")
+    assert "  uring      no   the engine select has no ring\n" in printed(capsys)
+    monkeypatch.setenv("NORIA_DISK", "threads")
+    assert "* threads    yes" in printed(capsys)
+    monkeypatch.setenv("NORIA_DISK", "tape")
+    chosen = report(capsys)["disks"]["chosen"]
+    assert chosen["name"] is None
+    assert chosen["reason"].startswith("unknown disk backend 'tape' (asked for by NORIA_DISK)")
+    assert report(capsys)["filesystems"] == []
 
 
 def test_select_says_how_many_it_watches() -> None:

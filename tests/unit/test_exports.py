@@ -38,6 +38,8 @@ LOWLEVEL = [
     "DISK_BACKEND_NAMES",
     "Descriptor",
     "DiskBackend",
+    "DiskChoice",
+    "DiskProbe",
     "ENGINE_NAMES",
     "ENGINE_VARIABLE",
     "Engine",
@@ -52,7 +54,9 @@ LOWLEVEL = [
     "ReadinessEngine",
     "WRITABLE",
     "choose",
+    "choose_disk",
     "explain",
+    "explain_disks",
 ]
 
 

@@ -6,12 +6,14 @@ import importlib
 import json
 import platform
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import noria
 from noria import lowlevel
+from noria.cli import doctor_disks
 from noria.lab.settings import DESCRIPTORS_SPARE
 
 if TYPE_CHECKING:
@@ -41,21 +43,34 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--check", action="store_true", help="exit with status 1 if no loop could be made here"
     )
+    parser.add_argument(
+        "--measure",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="write and read a temporary file there, and tell which way is quicker; repeatable",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report; the exit status."""
-    report = examine()
+    report = examine(arguments.measure)
     print(json.dumps(report, indent=2) if arguments.json else render(report))
     return _UNAVAILABLE if arguments.check and report["chosen"]["name"] is None else 0
 
 
-def examine() -> dict[str, Any]:
-    """Collect everything that the report tells, as JSON can hold it."""
+def examine(measured: list[str] | None = None) -> dict[str, Any]:
+    """Collect everything that the report tells, as JSON can hold it.
+
+    Args:
+        measured: directories to write and read a temporary file in; without any, what is known of
+            the current and the temporary directory's filesystems is told.
+    """
     probes = dict(lowlevel.explain())
     chosen = _chosen()
     probe = probes.get(chosen["name"] or "")
+    disks = doctor_disks.disks(chosen["name"])
     return {
         "noria": {"version": noria.__version__, **_build()},
         "python": {
@@ -79,7 +94,8 @@ def examine() -> dict[str, Any]:
             for name, probe in probes.items()
         ],
         "chosen": chosen,
-        "disk_backends": list(lowlevel.DISK_BACKEND_NAMES),
+        "disks": disks,
+        "filesystems": _filesystems(measured or [], disks["chosen"]["name"]),
         "descriptors": _descriptors(probe.descriptors_max if probe else None),
     }
 
@@ -93,7 +109,7 @@ def render(report: dict[str, Any]) -> str:
         ("noria", f"{report['noria']['version']}, {made}" + (f" ({reason})" if reason else "")),
         ("python", f"{report['python']['implementation']} {report['python']['version']}"),
         ("platform", f"{kernel['system']} {kernel['kernel']}, {kernel['machine']}"),
-        ("disk", ", ".join(report["disk_backends"])),
+        ("disk", report["disks"]["chosen"]["name"] or "none"),
         *_descriptor_rows(report["descriptors"]),
     ]
     chosen = report["chosen"]
@@ -107,8 +123,17 @@ def render(report: dict[str, Any]) -> str:
             "",
             "engines",
             *_engine_rows(report["engines"], chosen["name"]),
+            *doctor_disks.render(report),
         ]
     )
+
+
+def _filesystems(measured: list[str], disk: str | None) -> list[dict[str, Any]]:
+    if disk is None:
+        return []
+    if measured:
+        return doctor_disks.measured(measured)
+    return doctor_disks.filesystems(dict.fromkeys((str(Path.cwd()), tempfile.gettempdir())))
 
 
 def _build() -> dict[str, Any]:

@@ -174,6 +174,8 @@ class File:
                     return self._hit(data, count)
             elif data == -_EOPNOTSUPP:
                 self._look_no_more()
+            elif self.filesystem is not None and self.filesystem.looks is None:
+                self.filesystem.looks = True
         if self.alignment:
             return self._read_direct(size, offset)
         return ReadTransfer(self, size, offset, _READING).start()

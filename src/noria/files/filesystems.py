@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from noria.core.operation import AUTOMATIC, BY_THREAD
+from noria.files.hops import hop
 from noria.limits import WAY_SAMPLES_MIN, WAY_TRIAL_EVERY
+
+Named = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 READING: Final = 0
 WRITING: Final = 1
@@ -137,6 +140,16 @@ def filesystem_of(device: int) -> Filesystem:
     if found is None:
         found = _known.setdefault(device, Filesystem(device, _type_of(device)))
     return found
+
+
+async def filesystem(path: Named) -> FilesystemStatistics:
+    """Tell what is known of the filesystem that something lies on.
+
+    Raises:
+        OSError: there is nothing of that name.
+    """
+    status = await hop(lambda: os.stat(path))  # noqa: PTH116 - bytes stay bytes
+    return filesystem_of(status.st_dev).statistics()
 
 
 def filesystems() -> list[FilesystemStatistics]:
