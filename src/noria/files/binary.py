@@ -150,14 +150,14 @@ class BinaryFile(BufferedFile):
             return line
 
     async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
-        """Read the lines up to the end of the file, or until they make `hint` bytes or more."""
+        """Read the lines up to the end of the file, or until they exceed `hint` bytes."""
         self._check_can(self.can_read, "read")
         lines = []
         total = 0
         while line := await self.readline():
             lines.append(line)
             total += len(line)
-            if hint is not None and 0 < hint <= total:
+            if hint is not None and 0 < hint < total:
                 break
         return lines
 

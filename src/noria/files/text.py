@@ -192,14 +192,14 @@ class TextFile:
                 raise
 
     async def readlines(self, hint: int | None = -1, /) -> list[str]:
-        """Read the lines up to the end of the file, or until they have `hint` characters."""
+        """Read the lines up to the end of the file, or until they exceed `hint` characters."""
         self._check(self.buffer.can_read, "not readable")
         lines = []
         total = 0
         while line := await self.readline():
             lines.append(line)
             total += len(line)
-            if hint is not None and 0 < hint <= total:
+            if hint is not None and 0 < hint < total:
                 break
         return lines
 
@@ -307,6 +307,7 @@ class TextFile:
                 parts.append(text[at:stop])
                 total += stop - at
                 if not await self._fill_behind("\r"):
+                    parts.append(self._take(self._left()))
                     break
                 continue
             parts.append(text[at : stop or len(text)])
