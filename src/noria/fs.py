@@ -43,6 +43,7 @@ from noria.files.names import (
     unlink,
     utime,
 )
+from noria.files.sendfile import sendfile
 from noria.files.status import (
     access,
     exists,
@@ -58,6 +59,13 @@ from noria.files.status import (
     stat,
 )
 from noria.files.streams import Opening, open  # noqa: A004 - as `os` has it
+from noria.files.temporary import (
+    NamedTemporaryFile,
+    TemporaryDirectory,
+    TemporaryFile,
+    mkdtemp,
+    mkstemp,
+)
 from noria.files.text import TextFile
 from noria.files.trees import (
     CopyResult,
@@ -86,7 +94,10 @@ __all__ = [
     "DirEntry",
     "FileLock",
     "FilesystemStatistics",
+    "NamedTemporaryFile",
     "Opening",
+    "TemporaryDirectory",
+    "TemporaryFile",
     "TextFile",
     "Watcher",
     "WayStatistics",
@@ -114,6 +125,8 @@ __all__ = [
     "lstat",
     "makedirs",
     "mkdir",
+    "mkdtemp",
+    "mkstemp",
     "move",
     "open",
     "read_bytes",
@@ -129,6 +142,7 @@ __all__ = [
     "rmtree",
     "samefile",
     "scandir",
+    "sendfile",
     "stat",
     "symlink",
     "truncate",
