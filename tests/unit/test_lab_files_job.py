@@ -234,11 +234,23 @@ def test_goals_that_were_not_reached_are_shown() -> None:
     unknown = job.verdict(Goal("rate", 0.9, "fio:psync"), "noria", "fio:psync", None)
     nothing: dict[str, Any] = {"contenders": [], "comparisons": [], "cpu_comparisons": []}
     row = nothing | {"row": "hot", "what": "x", "absent": {}, "goals": [lost, unknown]}
-    goals = next(one for one in tables({"job": "files", "rows": [row]}) if one.title == "goals")
+    shown = tables({"job": "files", "rows": [row]})
+    assert [table.title for table in shown][1:] == ["goals", "files: one operation of each row"]
+    goals = shown[1]
     assert goals.rows == [
         ["hot", "noria", "os", "time <= 1.5 x", "2.000 (2.000..2.000)", "**not reached**"],
         ["hot", "noria", "fio:psync", "rate >= 0.9 x", "-", "not measured"],
     ]
+
+
+def test_which_way_operations_went_is_shown() -> None:
+    details = {"hits": 1, "native": 6, "backend": 1}
+    one = job.summary("noria", [one_round(1.0, details=details)] * 2, {})
+    row = {"row": "cold-32", "what": "x", "absent": {}, "goals": [], "contenders": [one]}
+    row |= {"comparisons": [], "cpu_comparisons": []}
+    ways = tables({"job": "files", "rows": [row]})[-1]
+    assert ways.header == ["row", "contender", "page cache", "ring", "disk backend"]
+    assert ways.rows == [["cold-32", "noria", "12.5 %", "75.0 %", "12.5 %"]]
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

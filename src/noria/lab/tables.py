@@ -201,6 +201,7 @@ def files_tables(document: dict[str, Any]) -> list[Table]:
     meanings = Table("rows", ["row", "what one operation is"])
     late = Table("longest operations, and the loop's lateness (p99)", ["row", "contender"])
     late.header += ["longest", "of which", "lateness", "before they hung"]
+    ways = Table("which way noria's operations went", ["row", "contender", *WAYS.values()])
     times, costs = [], []
     for row in document["rows"]:
         title = row["row"]
@@ -212,13 +213,14 @@ def files_tables(document: dict[str, Any]) -> list[Table]:
                 figures.remarks.append(f"{who} FAILED: {failures(one['failures'])}")
             if "worst_ns" in one.get("details", {}):
                 late.rows.append([title, one["contender"], *_late_file_cells(one["details"])])
+            if "native" in one.get("details", {}):
+                ways.rows.append([title, one["contender"], *_way_cells(one["details"])])
         figures.remarks += [f"{title}: {who} left out: {why}" for who, why in row["absent"].items()]
         goals.rows += [[title, *_goal_cells(goal)] for goal in row["goals"]]
         times += [(title, comparison) for comparison in row["comparisons"]]
         costs += [(title, comparison) for comparison in row["cpu_comparisons"]]
     tables = [meanings, goals, figures]
-    if late.rows:
-        tables.append(late)
+    tables += [table for table in (ways, late) if table.rows]
     if times:
         tables.append(comparison_table("time, pair by pair (below 1: base wins)", times))
     if costs:
@@ -233,6 +235,15 @@ GOAL_WORDS: Final = {
     "lateness": "lateness <= {limit:g} ms",
 }
 """How goals are written, by what they measure."""
+
+
+WAYS: Final = {"hits": "page cache", "native": "ring", "backend": "disk backend"}
+"""Columns, by what File.statistics() calls them."""
+
+
+def _way_cells(details: dict[str, Any]) -> list[str]:
+    total = max(1, sum(details[key] for key in WAYS))
+    return [f"{details[key] * 100 / total:.1f} %" for key in WAYS]
 
 
 def _goal_cells(goal: dict[str, Any]) -> list[str]:
