@@ -47,6 +47,7 @@ COMPILED: Final = (
     "noria.native.members",
     "noria.native.names",
     "noria.native.pipes",
+    "noria.native.posix_aio",
     "noria.native.queue",
     "noria.native.ring",
     "noria.native.sockets",
@@ -62,6 +63,7 @@ COMPILED: Final = (
     "noria.disk.threads",
     "noria.disk.queued",
     "noria.disk.linux_aio",
+    "noria.disk.posix_aio",
     "noria.disk.disk",
     "noria.engines.interface",
     "noria.engines.slots",
@@ -119,6 +121,9 @@ LINUX_ONLY: Final = (
     "noria.engines.uring",
 )
 """Those of COMPILED that need headers of Linux; elsewhere they stay interpreted and idle."""
+
+LIBRARIES: Final = {"noria.native.posix_aio": ("rt",)}
+"""Libraries of C that modules need on Linux: before glibc 2.34 aio(7) was one of its own."""
 
 PLAIN_C: Final = {
     "noria.lab._client": (
@@ -194,14 +199,21 @@ def extensions() -> list[Extension]:
     if MODE not in {"auto", "python", "require"}:
         sys.exit(f"NORIA_BUILD={MODE!r} is not one of auto, python, require")
     found = []
+    linux = sys.platform.startswith("linux")
     if MODE == "require" or (MODE == "auto" and sys.platform in PLATFORMS):
         include = [str(SOURCE)]
         headers = [str(path) for path in SOURCE.glob("noria/native/*.h")]
         found += [
-            Extension(module, [str(source_of(module))], include_dirs=include, depends=headers)
+            Extension(
+                module,
+                [str(source_of(module))],
+                include_dirs=include,
+                depends=headers,
+                libraries=list(LIBRARIES.get(module, ())) if linux else [],
+            )
             for module in compiled_here()
         ]
-    if sys.platform.startswith("linux"):
+    if linux:
         for module, names in PLAIN_C.items():
             directory = SOURCE.joinpath(*module.split(".")).parent
             found.append(

@@ -6,8 +6,11 @@ import errno
 import mmap
 import os
 import select
+import shutil
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +22,6 @@ from noria.native.transfer import COMPILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from noria.disk.interface import BackendStatistics
 
@@ -29,6 +31,27 @@ O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 
 compiled_only = pytest.mark.skipif(not COMPILED, reason="lending memory needs the compiled build")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="calls of Linux")
+
+
+def traced(directory: Path, program: str, *options: str) -> tuple[str, str]:
+    """What a program prints, and its calls as strace sees them; skips the test without strace."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    log = directory / "calls"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path[1:], str(Path.cwd())])}
+    result = subprocess.run(
+        [strace, "-f", "-o", str(log), *options, sys.executable, "-c", program, str(directory)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "Operation not permitted" in result.stderr or not log.exists():
+        pytest.skip("strace may not trace here")
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip(), log.read_text()
 
 
 def operation(code: int, fd: int, buffer: Any = None, offset: int = 0, size: int = 0) -> Operation:
@@ -252,6 +275,12 @@ class FakeQueue:
             request.result = result
         self.ended += self.running
         self.running = []
+
+    def attend(self) -> int:
+        return -1
+
+    def stop(self) -> None:
+        self.closed += 0
 
     def close(self, timeout_ns: int) -> list[FakeRequest]:
         self.closed += 1

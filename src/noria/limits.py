@@ -253,6 +253,12 @@ AIO_EVENTS: Final = 512
 """Requests that a context of the kernel's AIO has room for; all contexts of a system share
 fs.aio-max-nr, 65,536 by default. What does not fit waits in a queue of OFFLOAD_QUEUE_MAX."""
 
+POSIX_AIO_CHECK_SECONDS: Final = 0.02
+"""How often `posix_aio` asks for ends that were not told, for lack of a signal or a thread."""
+
+POSIX_AIO_SUSPEND_SECONDS: Final = 0.001
+"""How long a request may have to wait until aio_suspend learns of it, where that is waited in."""
+
 RESOLVER_THREADS_MAX: Final = 8
 """Threads that resolve names, apart from the user's executor."""
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +39,7 @@ from tests.disks import (
     files_in,
     operation,
     rig_of,
+    traced,
     waits_for_no_disk,
 )
 
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
 
 PROBE = BACKENDS["linux_aio"].probe()
 real = pytest.mark.skipif(not PROBE.available, reason=f"linux_aio: {PROBE.reason}")
-STRACE = shutil.which("strace")
 
 
 @pytest.fixture
@@ -342,31 +339,13 @@ print(set(results), own.calls["io_submit"], own.calls["taken"], dict(own.reroute
 """
 
 
-def traced(directory: Path, *options: str) -> tuple[str, str]:
-    """What the program prints, and its calls."""
-    if STRACE is None:
-        pytest.skip("strace is not installed")
-    log = directory / "calls"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path[1:], str(Path.cwd())])}
-    command = [STRACE, "-f", "-o", str(log), "-e", "trace=io_setup,io_submit,io_destroy", *options]
-    result = subprocess.run(
-        [*command, sys.executable, "-c", PROGRAM, str(directory)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if "Operation not permitted" in result.stderr or not log.exists():
-        pytest.skip("strace may not trace here")
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip(), log.read_text()
+CALLS = ("-e", "trace=io_setup,io_submit,io_destroy")
 
 
 @real
 def test_the_calls_are_made(tmp_path: Path, files: Files) -> None:
     assert files.asynchronous
-    printed, calls = traced(tmp_path)
+    printed, calls = traced(tmp_path, PROGRAM, *CALLS)
     assert printed == "{4096} 1 64 {}"
     assert len(re.findall(r"io_submit\(.*= 64$", calls, re.MULTILINE)) == 1
     assert len(re.findall(r"io_setup\(512", calls)) == len(re.findall(r"io_destroy\(", calls)) == 1
@@ -383,7 +362,7 @@ def test_the_calls_are_made(tmp_path: Path, files: Files) -> None:
 )
 def test_faults_of_io_submit(tmp_path: Path, files: Files, fault: str, printed: str) -> None:
     assert files.asynchronous
-    assert traced(tmp_path, "-e", f"inject={fault}")[0] == printed
+    assert traced(tmp_path, PROGRAM, *CALLS, "-e", f"inject={fault}")[0] == printed
 
 
 # -- faults, by a queue that does as it is told -------------------------------------------------

@@ -148,7 +148,7 @@ def test_engine_names() -> None:
     assert set(lowlevel.AUTOMATIC_ENGINE_NAMES) <= set(lowlevel.ENGINE_NAMES)
     assert [name for name, _ in lowlevel.explain()] == list(lowlevel.ENGINE_NAMES)
     assert lowlevel.ENGINE_VARIABLE == "NORIA_ENGINE"
-    assert lowlevel.DISK_BACKEND_NAMES == ("linux_aio", "threads")
+    assert lowlevel.DISK_BACKEND_NAMES == ("linux_aio", "threads", "posix_aio")
 
 
 def test_a_library_can_do_an_operation_without_a_loop() -> None:

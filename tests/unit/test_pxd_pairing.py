@@ -18,7 +18,7 @@ LINUX_HEADER = re.compile(
     r"#\s*include <(linux/|sys/(epoll|eventfd|inotify|prctl|signalfd|timerfd)\.h)"
     r"|\bnoria/native/(punctual|ring)\.h"  # which include such headers
 )
-NEVER_MADE = {"AioContext", "Crew", "Iocb", "Job", "Ring", "Transfer"}
+NEVER_MADE = {"AioContext", "AioQueue", "Aiocb", "Crew", "Iocb", "Job", "Ring", "Transfer"}
 """Classes whose interpreted twin cannot be made, so it needs no methods."""
 
 PLAIN_C: dict[str, tuple[str, ...]] = tree.build_data("PLAIN_C")

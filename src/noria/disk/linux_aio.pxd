@@ -1,3 +1,4 @@
+cimport cython
 from noria.core.operation cimport Operation
 from noria.disk.queued cimport QueuedBackend
 
@@ -17,4 +18,5 @@ cdef class LinuxAioBackend(QueuedBackend):
     cpdef object _make_request(self, Operation op)
     cdef bint _is_ours(self, object request) except -1
     cdef str _unfit(self, Operation op)
-    cdef str _undone(self, Operation op, object request, long long result)
+    @cython.locals(result=cython.longlong)
+    cdef str _undone(self, Operation op, object request)

@@ -94,7 +94,8 @@ class LinuxAioBackend(QueuedBackend):
             return BUFFERED_WRITE
         return ""
 
-    def _undone(self, op: Operation, request: Any, result: int) -> str:
+    def _undone(self, op: Operation, request: Any) -> str:
+        result: int = request.result
         if result < 0:
             if request.refused():
                 return REFUSED  # a thread's call has the last word

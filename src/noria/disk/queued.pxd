@@ -25,7 +25,7 @@ cdef class QueuedBackend(DiskBackend):
     cpdef object _make_queue(self)
     cpdef object _make_request(self, Operation op)
     cdef str _unfit(self, Operation op)
-    cdef str _undone(self, Operation op, object request, long long result)
+    cdef str _undone(self, Operation op, object request)
     @cython.locals(failure=int, reason=str)
     cpdef int submit(self, Operation op) except? -1
     cpdef bint cancel(self, Operation op) except -1

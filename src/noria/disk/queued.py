@@ -96,8 +96,11 @@ class QueuedBackend(DiskBackend):
         """Why the queue should not even be asked, "" if it should."""
         return ""
 
-    def _undone(self, op: Operation, request: Any, result: int) -> str:
-        """Why a request that has ended is still to be done by somebody else, "" if it is not."""
+    def _undone(self, op: Operation, request: Any) -> str:
+        """Why a request that has ended is still to be done by somebody else, "" if it is not.
+
+        It may change the result of the request.
+        """
         return ""
 
     def submit(self, op: Operation) -> int:
@@ -144,10 +147,10 @@ class QueuedBackend(DiskBackend):
                 self._settle(op, request, done)
 
     def _settle(self, op: Operation, request: Any, done: list[Operation]) -> None:
-        result: int = request.result
         op.lent = None
         request.token = None
-        reason = self._undone(op, request, result)
+        reason = self._undone(op, request)
+        result: int = request.result
         if reason:
             if not self._closed and not op.cancelled:
                 failure = self._hand_on(op, reason)

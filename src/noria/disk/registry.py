@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from noria.disk.interface import DiskProbe
 from noria.disk.linux_aio import LinuxAioBackend
+from noria.disk.posix_aio import PosixAioBackend
 from noria.disk.threads import ThreadBackend
 from noria.errors import EngineUnavailableError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 BACKENDS: Final[dict[str, type[DiskBackend]]] = {
     "linux_aio": LinuxAioBackend,
     "threads": ThreadBackend,
+    "posix_aio": PosixAioBackend,
 }
 
 RING: Final = "uring"
