@@ -469,9 +469,9 @@ def test_comparing_snapshots(tmp_path: Path) -> None:
     now = take_snapshot(str(tmp_path), recursive=True)
     turned = str(tmp_path / "turned")
     assert compare(before, now) == [
-        Change("moved", str(tmp_path / "moved"), True, str(tmp_path / "folder")),
         Change("deleted", turned),
         Change("created", turned, True),
+        Change("moved", str(tmp_path / "moved"), True, str(tmp_path / "folder")),
     ]
     assert [change.kind for change in compare(now, {})] == ["deleted"] * len(now)
     assert compare(now, {})[-1].path == str(tmp_path)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
 
 ChangeKind = Literal["created", "modified", "deleted", "moved", "attributes", "overflow"]
 
@@ -139,30 +142,76 @@ def _entry(status: os.stat_result) -> Entry:
 def compare(before: Snapshot, now: Snapshot) -> list[Change]:
     """Tell what has happened between two looks, as far as that can be seen.
 
+    Whoever does the changes to what was there before, in their order, gets what is there now; what
+    is in a directory moves and goes with it.
+
     A file is taken for moved if it has the inode, the size and the time of one that is gone. What
-    was moved with its directory is not told of by itself.
+    was moved with its directory is not told of by itself, and what was moved twice over, by itself
+    and with a directory, is told of as deleted and created.
     """
+    turned = dict.fromkeys(
+        path for path, entry in now.items() if _is_another_kind(before.get(path, entry), entry)
+    )
     gone = {path: entry for path, entry in before.items() if path not in now}
     new = {path: entry for path, entry in now.items() if path not in before}
+    moves = _moves(gone, new, turned)
+    for old, path in moves.items():
+        del gone[old], new[path]
+    for old in list(gone):
+        path = _carried(old, moves)
+        if path in new and _identity(new[path]) == _identity(gone[old]):
+            del gone[old], new[path]
+    targets = set(moves.values())
+    in_moved = {path for path in gone if _is_under(path, moves)}
+    into_moved = {path for path in new if _is_under(path, targets)}
+    changes = [change for path in turned for change in _turn(path, before[path])]
+    # What was in a directory goes before it.
+    changes += [_deleted(path, gone) for path in reversed(gone) if path in in_moved]
+    changes += [_created(path, new) for path in new if path not in into_moved]
+    changes += [Change("moved", moves[old], before[old].is_directory, old) for old in moves]
+    changes += [_deleted(path, gone) for path in reversed(gone) if path not in in_moved]
+    changes += [_created(path, new) for path in new if path in into_moved]
+    for path, entry in now.items():
+        if path in before and path not in turned and before[path] != entry:
+            changes += _changed(path, before[path], entry)
+    return changes
+
+
+def _moves(gone: Snapshot, new: Snapshot, turned: dict[Any, None]) -> dict[Any, Any]:
+    """Find what was moved by itself: where it is now by where it was."""
     by_identity = {_identity(entry): path for path, entry in gone.items()}
-    changes = []
-    moves: dict[Any, Any] = {}
+    found = {}
     for path, entry in new.items():
         old = by_identity.pop(_identity(entry), None)
-        if old is None:
-            changes.append(Change("created", path, entry.is_directory))
-            continue
-        del gone[old]
-        moves[old] = path
-        if moves.get(os.path.dirname(old)) != os.path.dirname(path):  # noqa: PTH120
-            changes.append(Change("moved", path, entry.is_directory, old))
-    # What was in a directory went before it.
-    changes.extend(Change("deleted", path, gone[path].is_directory) for path in reversed(gone))
-    for path, entry in now.items():
-        old_entry = before.get(path)
-        if old_entry is not None and old_entry != entry:
-            changes.extend(_compare_entries(path, old_entry, entry))
-    return changes
+        if old is not None:
+            found[old] = path
+    sources = {*found, *turned}
+    targets = set(found.values())
+    return {
+        old: path
+        for old, path in found.items()
+        if not (_is_under(old, sources) or _is_under(path, targets))
+    }
+
+
+def _above(path: Any) -> Iterator[Any]:
+    parent = os.path.dirname(path)  # noqa: PTH120 - bytes stay bytes
+    while parent and parent != path:
+        yield parent
+        path = parent
+        parent = os.path.dirname(path)  # noqa: PTH120 - bytes stay bytes
+
+
+def _is_under(path: Any, folders: Container[Any]) -> bool:
+    return any(folder in folders for folder in _above(path))
+
+
+def _carried(path: Any, moves: dict[Any, Any]) -> Any:
+    """Tell where a path is after the move of a directory above it; None if there was none."""
+    for folder in _above(path):
+        if folder in moves:
+            return moves[folder] + path[len(folder) :]
+    return None
 
 
 def _identity(entry: Entry) -> tuple[Any, ...]:
@@ -171,12 +220,26 @@ def _identity(entry: Entry) -> tuple[Any, ...]:
     return (*entry.inode, entry.modified_ns, entry.size)
 
 
-def _compare_entries(path: Any, old: Entry, new: Entry) -> list[Change]:
-    if old.is_directory != new.is_directory:
-        return [
-            Change("deleted", path, old.is_directory),
-            Change("created", path, new.is_directory),
-        ]
+def _is_another_kind(old: Entry, new: Entry) -> bool:
+    return old.is_directory != new.is_directory
+
+
+def _turn(path: Any, old: Entry) -> tuple[Change, Change]:
+    return (
+        Change("deleted", path, old.is_directory),
+        Change("created", path, not old.is_directory),
+    )
+
+
+def _deleted(path: Any, gone: Snapshot) -> Change:
+    return Change("deleted", path, gone[path].is_directory)
+
+
+def _created(path: Any, new: Snapshot) -> Change:
+    return Change("created", path, new[path].is_directory)
+
+
+def _changed(path: Any, old: Entry, new: Entry) -> list[Change]:
     changes = []
     changed = (old.inode, old.modified_ns, old.size) != (new.inode, new.modified_ns, new.size)
     if changed and not new.is_directory:

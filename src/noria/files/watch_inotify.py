@@ -5,6 +5,9 @@ each gets its own. What is made in a new directory before its watch stands is no
 directory is listed once the watch stands, and what both tell of is told of once. The halves of a
 move carry the same number (cookie) and follow each other closely, though not in one piece. The
 queue is bounded (fs.inotify.max_queued_events): when it is full, events are lost and one says so.
+A watch is added by name, and by then the name may be another directory's: the events are behind
+what there is. That shows when a watch is found to be known by another path. Then everything is
+watched anew until nothing moves meanwhile, and an overflow is told of.
 Watches and instances are bounded too, per user: ENOSPC and EMFILE. Changes that are made on another
 machine are not told.
 """
@@ -51,6 +54,8 @@ _NAMES = _CREATE | _DELETE | _MOVED_FROM | _MOVED_TO
 _ITSELF = _DELETE_SELF | _MOVE_SELF
 _GONE = _ITSELF | _UNMOUNT
 
+_RENEWALS = 5  # tries to watch everything anew before the next pause
+
 _NO_ROOM = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
 _NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
 
@@ -85,6 +90,9 @@ class InotifyBackend(WatchBackend):
         self._paths: dict[int, Any] = {}
         self._listed: dict[int, set[Any]] = {}
         """Names that a listing found and that were told of; their events may be to come."""
+        self._missed: set[Any] = set()
+        """Directories that were not found by the name they had when they were told of."""
+        self._confused = False
 
     async def start(self) -> None:
         """Add the watches."""
@@ -102,6 +110,11 @@ class InotifyBackend(WatchBackend):
 
     async def changes(self) -> list[Change]:
         """Wait for events, and tell what they mean."""
+        if self._confused:  # still: too much was moved about
+            await asyncio.sleep(WATCH_PAIR_SECONDS)
+            found: list[Change] = []
+            await self._overflow(found)
+            return found
         await self._readable()
         events = self._read()
         await self._read_halves(events)
@@ -153,11 +166,10 @@ class InotifyBackend(WatchBackend):
         targets = {event.cookie: event for event in events if event.mask & _MOVED_TO}
         told: set[int] = set()
         for event in events:
-            if self.ended:
-                break
-            if event.mask & _Q_OVERFLOW:
+            if event.mask & _Q_OVERFLOW or self._confused:
                 await self._overflow(changes)
-            elif event.mask & _IGNORED:
+                break  # what came before that is in it
+            if event.mask & _IGNORED:
                 await self._ignored(event, changes)
             elif event.watch not in self._paths:
                 continue  # it was removed, and this is older than that
@@ -165,12 +177,17 @@ class InotifyBackend(WatchBackend):
                 if event.watch == self._root_watch:
                     await self._about_root(event.mask, changes)
             elif event.mask & _MOVED_FROM:
-                if self._moved(event, targets.get(event.cookie), changes):
+                if await self._moved(event, targets.get(event.cookie), changes):
                     told.add(event.cookie)
             elif event.mask & _CREATE or (event.mask & _MOVED_TO and event.cookie not in told):
                 await self._created(event, changes)
             elif not event.mask & _MOVED_TO:
                 self._changed(event, changes)
+            if self.ended:
+                break
+        else:
+            if self._confused:
+                await self._overflow(changes)
         return changes
 
     async def _created(self, event: Event, changes: list[Change]) -> None:
@@ -182,10 +199,13 @@ class InotifyBackend(WatchBackend):
         is_directory = bool(event.mask & _ISDIR)
         changes.append(Change("created", path, is_directory))
         if is_directory and self.recursive:
-            found = await self._call(lambda: self._add_tree(path, telling=True))
-            changes.extend(Change("created", *each) for each in found)
+            await self._add_and_tell(path, changes)
 
-    def _moved(self, event: Event, target: Event | None, changes: list[Change]) -> bool:
+    async def _add_and_tell(self, path: Any, changes: list[Change]) -> None:
+        found = await self._call(lambda: self._add_tree(path, telling=True))
+        changes.extend(Change("created", *each) for each in found)
+
+    async def _moved(self, event: Event, target: Event | None, changes: list[Change]) -> bool:
         """Tell of a move; whether it is known where to."""
         self._listed.get(event.watch, set()).discard(event.name)
         old = self._path_of(event)
@@ -195,12 +215,15 @@ class InotifyBackend(WatchBackend):
             if is_directory:
                 for watch, _ in self._below(old):
                     self._remove(watch)
+                self._take_missed(old)
             return False
         new = self._path_of(target)
         changes.append(Change("moved", new, is_directory, old))
-        if is_directory:
+        if is_directory and self.recursive:
             for watch, path in self._below(old):
                 self._paths[watch] = new + path[len(old) :]
+            for path in self._take_missed(old):
+                await self._add_and_tell(new + path[len(old) :], changes)
         return True
 
     def _changed(self, event: Event, changes: list[Change]) -> None:
@@ -209,6 +232,8 @@ class InotifyBackend(WatchBackend):
         if event.mask & _DELETE:
             self._listed.get(event.watch, set()).discard(event.name)
             changes.append(Change("deleted", path, is_directory))
+            if is_directory:
+                self._take_missed(path)
         if event.mask & _MODIFY:
             changes.append(Change("modified", path, is_directory))
         if event.mask & _ATTRIB:
@@ -247,7 +272,7 @@ class InotifyBackend(WatchBackend):
         """Tell of it, and find the directories that were missed."""
         changes.append(Change("overflow", self.root, self._root_is_directory))
         try:
-            await self._call(self._renew)
+            self._confused = not await self._call(self._renew)
         except OSError:
             await self._root_gone(changes)
 
@@ -285,7 +310,7 @@ class InotifyBackend(WatchBackend):
             raise OSError(-watch, os.strerror(-watch), self.root)
         self._root_watch = watch
         if self._root_is_directory and self.recursive:
-            for _, path, is_directory in _listing(self.root):
+            for _, path, is_directory in _listing(self.root) or []:
                 if is_directory:
                     self._add_tree(path, telling=False)
 
@@ -304,7 +329,10 @@ class InotifyBackend(WatchBackend):
         while looking:
             folder = looking.pop()
             watch = self._add(folder, self._mask | _ONLYDIR | _DONT_FOLLOW)
-            listing = _listing(folder) if watch >= 0 else []
+            listing = _listing(folder) if watch >= 0 else None
+            if listing is None:
+                self._missed.add(folder)
+                continue
             for name, each, is_directory in listing:
                 if is_directory:
                     looking.append(each)
@@ -322,19 +350,46 @@ class InotifyBackend(WatchBackend):
         assert self._descriptor is not None
         watch = native.watch_add(self._descriptor.fd, os.fsencode(path), mask)
         if watch >= 0:
-            self._paths[watch] = path
+            if self._paths.setdefault(watch, path) != path:
+                self._confused = True
         elif -watch not in _NOT_OURS:
             raise _failure_of(-watch, os.fsdecode(path))
         return watch
 
-    def _renew(self) -> None:
-        """Add all watches anew, which leaves those that stand, and remove those of what is gone."""
-        before = self._paths
-        self._paths = {}
-        self._listed = {}
-        self._add_root()
-        for watch in before.keys() - self._paths.keys():
-            self._remove(watch)
+    def _renew(self) -> bool:
+        """Add all watches anew, which leaves those that stand, and remove those of what is gone.
+
+        Returns:
+            Whether no directory came, moved or went meanwhile.
+
+        Raises:
+            OSError: the root is gone.
+        """
+        for _ in range(_RENEWALS):
+            before = self._paths
+            self._paths = {}
+            self._listed = {}
+            self._missed = set()
+            self._confused = False
+            self._add_root()
+            for watch in before.keys() - self._paths.keys():
+                self._remove(watch)
+            if not self._settled():
+                continue
+            if not self._confused:
+                return True
+        return False
+
+    def _settled(self) -> bool:
+        """Take what has happened meanwhile; whether it was nothing that matters for watches."""
+        settled = True
+        while events := self._read():
+            for event in events:
+                of_directory = event.mask & _ISDIR and event.mask & _NAMES
+                of_root = event.watch == self._root_watch and event.mask & _GONE
+                if of_directory or of_root or event.mask & _Q_OVERFLOW:
+                    settled = False
+        return settled
 
     def _remove(self, watch: int) -> None:
         assert self._descriptor is not None
@@ -343,12 +398,14 @@ class InotifyBackend(WatchBackend):
         self._listed.pop(watch, None)
 
     def _below(self, path: Any) -> list[tuple[int, Any]]:
-        start = os.path.join(path, path[:0])  # noqa: PTH118 - bytes stay bytes
-        return [
-            (watch, each)
-            for watch, each in self._paths.items()
-            if each == path or each.startswith(start)
-        ]
+        """Give the watches of a directory and of those below it."""
+        return [(watch, each) for watch, each in self._paths.items() if _is_below(each, path)]
+
+    def _take_missed(self, path: Any) -> list[Any]:
+        """Give and forget what was missed of a directory and of those below it."""
+        found = sorted(each for each in self._missed if _is_below(each, path))
+        self._missed.difference_update(found)
+        return found
 
 
 class _Closing:
@@ -384,13 +441,17 @@ def _lacks_a_half(events: list[Event]) -> bool:
     return any(event.mask & _MOVED_FROM and event.cookie not in second for event in events)
 
 
-def _listing(folder: Any) -> list[tuple[Any, Any, bool]]:
-    """List a directory: name, path, and whether it is a directory; empty if it is gone by now."""
+def _is_below(path: Any, folder: Any) -> bool:
+    return bool(path == folder or path.startswith(os.path.join(folder, folder[:0])))  # noqa: PTH118
+
+
+def _listing(folder: Any) -> list[tuple[Any, Any, bool]] | None:
+    """List a directory: name, path, and whether it is a directory; None if it is gone by now."""
     try:
         with os.scandir(folder) as entries:
             return [(each.name, each.path, _is_directory(each)) for each in entries]
     except OSError:
-        return []
+        return None
 
 
 def _is_directory(each: os.DirEntry[Any]) -> bool:
