@@ -222,11 +222,42 @@ class BufferedFile(File):
 
     def rescue(self) -> None:
         """Write what nobody has flushed, since the file is dropped without having been closed."""
-        data = self._writing
         with contextlib.suppress(OSError):
-            while data:
-                if self._channel is None and not self.appending:
-                    os.lseek(self.fd, self._ahead, os.SEEK_SET)
-                count = os.write(self.fd, data)
-                self._ahead += count
-                del data[:count]
+            self._write_rest()
+
+    def _write_rest(self) -> None:
+        """Write what has gathered, in this thread."""
+        data = self._writing
+        while data:
+            if self._channel is None and not self.appending:
+                os.lseek(self.fd, self._ahead, os.SEEK_SET)
+            count = os.write(self.fd, data)
+            self._ahead += count
+            del data[:count]
+
+    def detach(self) -> int:
+        """Give the number away, with its position where that of the stream is; closed afterwards.
+
+        What has gathered is written before, in this thread, as the objects of `io` do it.
+
+        Raises:
+            ValueError: the file is closed, or something is in flight.
+            OSError: of write(2); it is not detached then.
+        """
+        self._check_open()
+        if self.in_flight or self._turn.locked() or self._tail is not None:
+            raise ValueError("the file is in use; await what is in flight before detaching it")
+        appended = self.appending and bool(self._writing)
+        self._write_rest()
+        self._drop()
+        fd = self.fd
+        if self._channel is not None:
+            self._channel.close()
+            self._channel.forget()
+            self._channel.give_back()
+        elif not appended:
+            os.lseek(fd, self._ahead, os.SEEK_SET)
+        self.descriptor.detach()
+        self._ended = True
+        self.fd = -1
+        return fd

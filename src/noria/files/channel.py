@@ -137,6 +137,11 @@ class Channel:
         """Tell the engine that the number will soon mean something else."""
         self._file.host.engine.forget(self._file.fd)
 
+    def give_back(self) -> None:
+        """Leave the number as it was found, for those who read and write it without waiting."""
+        if self._owned and sys.platform != "win32":
+            os.set_blocking(self._file.fd, True)
+
     def _hop_read(self, size: int) -> Awaitable[bytes]:
         fd = self._file.fd
         return hop(lambda: os.read(fd, size), crew=WAITING, host=self._file.host)
