@@ -43,7 +43,7 @@ ONLY = {
     "errors": set[str](),
     "limits": set[str](),
     "native": set[str](),
-    "compat": {"noria", "lowlevel"},
+    "compat": {"noria", "lowlevel", "fs"},
     "lab": {"noria", "lowlevel"},
     "cli": {"noria", "lowlevel", "lab"},
     "__main__": {"cli"},

@@ -45,6 +45,7 @@ BANNED = {
 ENTRIES = {
     "noria.__main__",
     "noria.cli.main",
+    "noria.compat.aiofiles.os",
     "noria.compat.gunicorn",
     "noria.engines.example",
     "noria.lowlevel",

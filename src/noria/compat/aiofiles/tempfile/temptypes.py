@@ -1,0 +1,131 @@
+"""What `tempfile` gives: files that may still be in memory, files that are removed, directories."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from noria import fs
+from noria.compat.aiofiles.base import AsyncBase
+from noria.compat.aiofiles.threadpool.kinds import DirectoryKind, SpooledKind
+from noria.compat.aiofiles.threadpool.utils import (
+    cond_delegate_to_executor,
+    delegate_to_executor,
+    proxy_property_directly,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MAYBE_BLOCKING = (
+    *("close", "flush", "isatty", "read", "readline", "readlines", "seek", "tell", "truncate"),
+)
+
+
+@delegate_to_executor("fileno", "rollover")
+@cond_delegate_to_executor(*_MAYBE_BLOCKING)
+@proxy_property_directly("closed", "encoding", "mode", "name", "newlines")
+class AsyncSpooledTemporaryFile(AsyncBase, SpooledKind):
+    """Around a tempfile.SpooledTemporaryFile.
+
+    As long as that is in memory its methods are called at once; then they run in the executor.
+    """
+
+    async def write(self, s: Any) -> int:
+        """Write; in the executor if that takes it out of memory, or if it is out already."""
+        written: int = await self._put("write", s)
+        return written
+
+    async def writelines(self, iterable: Iterable[Any]) -> None:
+        """Write each of `iterable`, as `write` does."""
+        await self._put("writelines", iterable)
+
+    async def _put(self, method: str, what: Any) -> Any:
+        spooled = self._file
+        if spooled._rolled:
+            return await self._in_executor(method, what)
+        # The object inside: that of `tempfile` would leave memory here, in the loop's thread.
+        done = getattr(spooled._file, method)(what)
+        if spooled._max_size and spooled._file.tell() > spooled._max_size:
+            await self.rollover()
+        return done
+
+
+@delegate_to_executor("cleanup")
+@proxy_property_directly("name")
+class AsyncTemporaryDirectory(DirectoryKind):
+    """Around a tempfile.TemporaryDirectory.
+
+    Args:
+        file: that.
+        loop: as for AsyncBase.
+        executor: as for AsyncBase.
+    """
+
+    def __init__(self, file: Any, loop: Any, executor: Any) -> None:
+        self._file = file
+        self._loop: asyncio.AbstractEventLoop | None = loop
+        self._executor = executor
+
+    async def _in_executor(self, name: str, /, *args: Any) -> Any:
+        loop = asyncio.get_running_loop() if self._loop is None else self._loop
+        return await loop.run_in_executor(self._executor, partial(getattr(self._file, name), *args))
+
+    async def close(self) -> None:
+        """Remove the directory with everything in it."""
+        await self.cleanup()
+
+
+class NamedFile:
+    """One of noria's files that is removed at its end; stands for it in every other respect.
+
+    Args:
+        file: the file.
+        name: of the file.
+        delete: remove it: at the latest at the end of `async with`, or when it is dropped.
+        delete_on_close: remove it when it is closed.
+    """
+
+    def __init__(self, file: Any, name: Any, delete: bool, delete_on_close: bool) -> None:
+        self.file = file
+        self.name = name
+        self._on_close = delete_on_close
+        self._remove = weakref.finalize(self, _remove, name) if delete else None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __aiter__(self) -> Any:
+        return self.file.__aiter__()
+
+    async def __anext__(self) -> Any:
+        return await self.file.__anext__()
+
+    async def close(self) -> None:
+        """Close it."""
+        try:
+            await self.file.close()
+        finally:
+            if self._on_close:
+                await self._delete()
+
+    async def __aexit__(self, *raised: object) -> None:
+        try:
+            await self.close()
+        finally:
+            await self._delete()
+
+    async def _delete(self) -> None:
+        """Remove it once."""
+        if self._remove is not None and self._remove.detach() is not None:
+            with contextlib.suppress(FileNotFoundError):
+                await fs.unlink(self.name)
+
+
+def _remove(name: Any) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name)  # noqa: PTH108 - bytes stay bytes
