@@ -324,9 +324,7 @@ def _replace(name: Any, make: Callable[[], Any], mode: int, sync: bool) -> None:
     target = os.path.realpath(name)
     old = _to_be_replaced(name, target)
     fresh = _beside(target)
-    fd = os.open(
-        fresh, _WRITE | os.O_EXCL | _CLOEXEC | _BINARY, mode if old is None else stat.S_IRWXU
-    )
+    fd = os.open(fresh, _WRITE | os.O_EXCL | _CLOEXEC | _BINARY, mode if old is None else 0o600)
     try:
         try:
             with _named(name):
@@ -386,7 +384,8 @@ def _make_alike(fd: int, fresh: Any, old: os.stat_result) -> None:
             mode &= ~(stat.S_ISUID | stat.S_ISGID)  # they were meant for another owner
             with contextlib.suppress(OSError):
                 os.fchown(fd, -1, old.st_gid)
-    os.fchmod(fd, mode)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != mode:  # some filesystems have none to change
+        os.fchmod(fd, mode)
 
 
 def force_directory(directory: Any) -> None:

@@ -24,7 +24,7 @@ from noria.files.status import answered, look
 from noria.limits import SCAN_ENTRIES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
 
     from noria.files.status import NameOrNumber
@@ -65,12 +65,12 @@ async def listdir(path: NameOrNumber | None = None) -> list[Any]:
     return await hop(call)
 
 
-async def walk(
+def walk(
     top: Any,
     topdown: bool = True,
     onerror: Callable[[OSError], object] | None = None,
     followlinks: bool = False,
-) -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
+) -> AsyncGenerator[tuple[Any, list[Any], list[Any]], None]:
     """Go through a tree of directories, a hop for each (os.walk).
 
     Args:
@@ -81,11 +81,11 @@ async def walk(
             Without it such are passed over.
         followlinks: go into directories that symbolic links point to. There may be circles.
 
-    Yields:
-        Name of the directory, names of the directories in it, names of everything else in it.
+    Returns:
+        An asynchronous generator of triples: name of the directory, names of the directories in
+        it, names of everything else in it.
     """
-    async for step in walk_tree(top, topdown, onerror, followlinks, False):
-        yield step
+    return walk_tree(top, topdown, onerror, followlinks, False)
 
 
 async def walk_tree(
@@ -94,7 +94,7 @@ async def walk_tree(
     onerror: Callable[[OSError], object] | None,
     followlinks: bool,
     links_are_files: bool,
-) -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
+) -> AsyncGenerator[tuple[Any, list[Any], list[Any]], None]:
     """Walk; `links_are_files` counts every symbolic link among the files, as pathlib does."""
     # What has been read already, and waits for those below it, is a tuple.
     waiting: list[Any] = [os.fspath(top)]

@@ -7,6 +7,7 @@ this class. What asks the file system is a coroutine or an asynchronous iterator
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -456,8 +457,9 @@ class Path:
             follow_symlinks: go where symbolic links point to.
         """
         steps = walk_tree(str(self._path), top_down, on_error, follow_symlinks, not follow_symlinks)
-        async for place, dirs, others in steps:
-            yield self.with_segments(place), dirs, others
+        async with contextlib.aclosing(steps):
+            async for place, dirs, others in steps:
+                yield self.with_segments(place), dirs, others
 
     # -- changes --------------------------------------------------------------------------------
 

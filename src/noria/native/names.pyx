@@ -18,6 +18,9 @@ cdef extern from *:
     #include <sys/syscall.h>
     #include <sys/sysmacros.h>
     #include <unistd.h>
+    #ifndef O_PATH
+    #define O_PATH 010000000
+    #endif
     #endif
 
     /* struct statx of statx(2), which not every C library declares; its layout is the kernel's. */
@@ -36,8 +39,7 @@ cdef extern from *:
     static int noria_stat_now(const char *name, int follow, struct noria_statx *found) {
     #if defined(__linux__) && defined(SYS_openat2) && defined(SYS_statx)
         struct { uint64_t flags, mode, resolve; } how = {
-            010000000 /* O_PATH */ | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), 0,
-            0x20 /* RESOLVE_CACHED */};
+            O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), 0, 0x20 /* RESOLVE_CACHED */};
         long fd = syscall(SYS_openat2, AT_FDCWD, name, &how, sizeof how);
         long result;
         if (fd < 0)
