@@ -14,6 +14,8 @@ import pytest
 
 from noria import fs
 from noria.files import status
+from noria.files.filesystems import Filesystem
+from noria.files.hops import hop
 from noria.files.host import running_host
 from noria.limits import INLINE_HITS_MAX
 from noria.native import names as native
@@ -174,6 +176,36 @@ def test_what_is_cached_is_told_without_a_thread(
         assert not await fs.exists(tree / "missing")
         with pytest.raises(FileNotFoundError, match="missing"):
             await fs.stat(tree / "missing")
+
+    run(main())
+
+
+@linux
+@pytest.mark.parametrize("told", ["distant", "refused", "not cached"])
+def test_what_cannot_be_told_at_once_goes_to_a_thread(
+    run: Run, tree: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    hops = []
+
+    def counted(*arguments: Any, **keywords: Any) -> Any:
+        hops.append(arguments)
+        return hop(*arguments, **keywords)
+
+    def distant(device: int) -> Filesystem:
+        return Filesystem(device, "nfs4")
+
+    failure = -errno.EPERM if told == "refused" else -errno.EAGAIN
+    if told == "distant":
+        monkeypatch.setattr(status, "filesystem_of", distant)
+    else:
+        monkeypatch.setattr(native, "stat_now", lambda name, follow: failure)
+    monkeypatch.setattr(status, "hop", counted)
+
+    async def main() -> None:
+        assert (await fs.stat(tree / "file")).st_size == 10
+        assert await fs.exists(tree / "file")
+        assert await fs.is_dir(tree)
+        assert len(hops) == 3
 
     run(main())
 

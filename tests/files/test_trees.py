@@ -7,6 +7,7 @@ import errno
 import fcntl
 import inspect
 import os
+import random
 import shutil
 import stat
 import sys
@@ -102,6 +103,31 @@ def test_holes_stay_holes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 assert os.pread(file.fileno(), 8, size // 2) == b"middle\0\0"
 
     run(main())
+
+
+@linux
+@pytest.mark.parametrize("method", ["copy_file_range", "sendfile", "read_write"])
+def test_files_with_holes_anywhere(
+    run_once: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    refuse(monkeypatch, *dict(WAYS)[method])
+    monkeypatch.setattr(trees, "COPY_PIECE_BYTES", 10_000)
+    monkeypatch.setattr(trees, "COPY_BUFFER_BYTES", 3_000)
+    rest = random.Random(method)
+    source, target = tmp_path / "from", tmp_path / "to"
+
+    async def main() -> None:
+        for _ in range(20):
+            with source.open("wb") as file:
+                for _ in range(rest.randrange(4)):
+                    os.pwrite(file.fileno(), DATA[: rest.randrange(30_000)], rest.randrange(10**6))
+                if rest.random() < 0.5:
+                    file.truncate(rest.randrange(10**6))
+            made = await fs.copyfile(source, target)
+            assert made.bytes == source.stat().st_size
+            assert target.read_bytes() == source.read_bytes()
+
+    run_once(main())
 
 
 @linux
