@@ -406,3 +406,23 @@ def test_peek_and_single_requests(run_once: Run, tmp_path: Path) -> None:
             assert repr(file).startswith("<BinaryFile name=")
 
     run_once(main())
+
+
+def test_results_that_are_kept_stay_what_they_are(run: Run, tmp_path: Path) -> None:
+    """What is read at once is given in an object that is used again when nobody has it."""
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+
+    async def main() -> None:
+        async with noria.open(path, "rb") as file:
+            assert [await file.read_at(1, place) for place in range(3)] == [b"0", b"1", b"2"]
+            first = file.read_at(2, 0)
+            second = file.read_at(2, 2)
+            assert await file.read_at(2, 4) == b"45"
+            assert (await second, await first) == (b"23", b"01")
+            assert (await first, await second) == (b"01", b"23")
+            kept = [file.read_at(1, place) for place in range(4)]
+            assert [await each for each in kept] == [b"0", b"1", b"2", b"3"]
+            assert [await each for each in kept] == [b"0", b"1", b"2", b"3"]
+
+    run(main())

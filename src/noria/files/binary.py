@@ -26,6 +26,8 @@ class BinaryFile(BufferedFile):
     beside them; they see what has been flushed.
     """
 
+    __slots__ = ()
+
     # -- what it is -----------------------------------------------------------------------------
 
     def readable(self) -> bool:

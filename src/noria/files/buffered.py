@@ -29,7 +29,21 @@ class BufferedFile(File):
         mode: as the objects of `io` have it, such as "rb+".
     """
 
-    mode = "rb"
+    # Without a dictionary the interpreter finds the methods at once.
+    __slots__ = (
+        "_ahead",
+        "_channel",
+        "_chunk",
+        "_ended",
+        "_finishing",
+        "_limit",
+        "_lines",
+        "_shared",
+        "_tail",
+        "_turn",
+        "_writing",
+        "mode",
+    )
 
     def set_up(self, mode: str, buffering: int) -> None:
         """Make it a stream; called once, before anything else.

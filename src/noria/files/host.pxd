@@ -9,6 +9,7 @@ cdef class Host:
     cdef public bint native
     cdef public bint measuring
     cdef public int hits
+    cdef public object spare
     cdef public list refused
     cdef public bint _retrying
     cdef object __weakref__

@@ -30,6 +30,7 @@ class Host:
         native: the loop is noria's own, and polls the engine itself.
         measuring: there is more than one way to do what waits, and none was asked for.
         hits: reads answered at once since the last pause; who counts INLINE_HITS_MAX pauses.
+        spare: the Settled that was given last, to be used again.
     """
 
     def __init__(self, loop: Any, engine: Engine) -> None:
@@ -39,6 +40,7 @@ class Host:
         self.native = self.core is not None
         self.measuring = _has_two_ways(engine)
         self.hits = 0
+        self.spare: Any = None
         self.refused: list[FileOperation] = []
         self._retrying = False
 

@@ -1,7 +1,7 @@
 cimport cython
 from noria.core.operation cimport Operation
 from noria.files.host cimport Host
-from noria.native.awaits cimport Awaited
+from noria.native.awaits cimport Awaited, is_spare
 
 cdef int _EAGAIN
 cdef int _EINTR
@@ -10,6 +10,7 @@ cdef int _PENDING
 cdef int _DONE
 cdef int _ENDED_BADLY
 cdef int _PAUSING
+cdef int _SPARE_REFERENCES
 
 
 cdef class FileOperation(Operation):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core.operation import IN_FLIGHT, Operation
 from noria.errors import from_result
-from noria.native.awaits import DONE, ENDED_BADLY, PAUSING, PENDING, Awaited
+from noria.native.awaits import DONE, ENDED_BADLY, PAUSING, PENDING, Awaited, is_spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,8 @@ _PENDING = PENDING
 _DONE = DONE
 _ENDED_BADLY = ENDED_BADLY
 _PAUSING = PAUSING
+
+_SPARE_REFERENCES = 2  # the host's, and that of who awaits it, or of who would use it again
 
 _copy_context = contextvars.copy_context
 
@@ -357,10 +359,16 @@ class Settled(Awaited):
 
 
 def settled(host: Host, outcome: Any, pausing: bool) -> Settled:
-    """Make a Settled, in less time than by calling the class."""
-    made: Settled = Settled.__new__(Settled)
-    made._asyncio_future_blocking = False
-    made._host = host
+    """Make a Settled, or use the last one again if nobody has it any more."""
+    made: Settled | None = host.spare
+    if made is None or not is_spare(made):
+        if made is not None:
+            made.spare = 0  # whoever has it may await it as often as they like
+        made = Settled.__new__(Settled)
+        made._asyncio_future_blocking = False
+        made._host = host
+        made.spare = _SPARE_REFERENCES
+        host.spare = made
     made.outcome = outcome
     made.stage = _PAUSING if pausing else _DONE
     return made

@@ -13,6 +13,11 @@ ENDED_BADLY = 2
 PAUSING = 3
 
 
+def is_spare(made: Awaited) -> bool:
+    """Tell whether nobody but its keeper and the caller's variable has it; here nobody knows."""
+    return False
+
+
 class Awaited:
     """An outcome that is awaited; it is its own iterator.
 
@@ -20,11 +25,13 @@ class Awaited:
         stage: PENDING; DONE, `outcome` is what `await` gives; ENDED_BADLY, `result` raises; or
             PAUSING, as DONE after one turn of the loop.
         outcome: what it came to.
+        spare: how many references it has when it may be used for another outcome; 0 for never.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "outcome", "stage")
+    __slots__ = ("_asyncio_future_blocking", "outcome", "spare", "stage")
 
     def __init__(self) -> None:
+        self.spare = 0
         self.stage = PENDING
         self._asyncio_future_blocking = False
         self.outcome: Any = None

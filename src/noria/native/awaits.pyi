@@ -6,9 +6,12 @@ DONE: int
 ENDED_BADLY: int
 PAUSING: int
 
+def is_spare(made: Awaited) -> bool: ...
+
 class Awaited:
     stage: int
     outcome: Any
+    spare: int
     _asyncio_future_blocking: bool
     def result(self) -> Any: ...
     def __await__(self) -> Generator[Any, None, Any]: ...

@@ -18,6 +18,7 @@ cdef extern from *:
         void *table;
         int stage;
         int blocking;
+        int spare;
         PyObject *outcome;
     } noria_awaited;
 
@@ -101,6 +102,12 @@ cdef extern from *:
         outcome = awaited->outcome;
         if (outcome == NULL || outcome == Py_None) return NULL; /* no exception means None */
         noria_stop(outcome);
+        if (Py_REFCNT(self) == awaited->spare) {
+            /* Who awaits it is the only one to have it, and has what it came for. */
+            Py_INCREF(Py_None);
+            awaited->outcome = Py_None;
+            Py_DECREF(outcome);
+        }
         return NULL;
     }
 
@@ -112,6 +119,7 @@ cdef extern from *:
         return 1;
     }
     """
+    Py_ssize_t Py_REFCNT(object o)
     enum:
         NORIA_PENDING
         NORIA_DONE
@@ -125,6 +133,11 @@ ENDED_BADLY = NORIA_ENDED_BADLY
 PAUSING = NORIA_PAUSING
 
 
+cpdef bint is_spare(Awaited made) noexcept:
+    """Tell whether nobody but its keeper and the caller's variable has it."""
+    return made.spare and Py_REFCNT(made) == made.spare
+
+
 cdef class Awaited:
     """An outcome that is awaited; it is its own iterator.
 
@@ -132,6 +145,7 @@ cdef class Awaited:
         stage: PENDING; DONE, `outcome` is what `await` gives; ENDED_BADLY, `result` raises; or
             PAUSING, as DONE after one turn of the loop.
         outcome: what it came to.
+        spare: how many references it has when it may be used for another outcome; 0 for never.
     """
 
     cpdef object result(self):
