@@ -1,4 +1,4 @@
-"""What pathlib, os, os.path, shutil and tempfile do with files, and the form it has in noria.
+"""What pathlib, os, os.path, shutil, tempfile and glob do with files, and the form it has in noria.
 
 Every public function is in a table: with its form, or with the reason why there is none. A new one
 in a newer Python fails the test until somebody has decided.
@@ -6,6 +6,7 @@ in a newer Python fails the test until somebody has decided.
 
 from __future__ import annotations
 
+import glob
 import inspect
 import os
 import pathlib
@@ -130,6 +131,7 @@ FORMS = {
         "mkdtemp": "fs.mkdtemp",
         "mkstemp": "fs.mkstemp",
     },
+    "glob": {"glob": "Path.glob", "iglob": "Path.glob"},
 }
 """The form of each, below `noria`."""
 
@@ -184,6 +186,7 @@ REASONS = {
         "gettempprefix gettempprefixb": COMPUTED,
         "mktemp": "deprecated, since another may make the file first",
     },
+    "glob": {"escape translate": COMPUTED},
 }
 """Why there is none, by names in a row."""
 
@@ -192,6 +195,7 @@ MODULES: dict[str, ModuleType] = {
     "os.path": os.path,
     "shutil": shutil,
     "tempfile": tempfile,
+    "glob": glob,
 }
 
 XATTRS = {"fs.getxattr", "fs.listxattr", "fs.removexattr", "fs.setxattr"}
@@ -204,7 +208,7 @@ ONLY = {
 
 def functions(module: ModuleType) -> set[str]:
     """The public functions of a module; of tempfile also the classes."""
-    names = getattr(module, "__all__", dir(module)) if module is tempfile else dir(module)
+    names = module.__all__ if module in {tempfile, glob} else dir(module)
     return {
         name
         for name in names

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import os
 import pathlib
 import stat as modes
@@ -396,6 +397,7 @@ class Path:
         self, encoding: str | None = None, errors: str | None = None, newline: str | None = None
     ) -> str:
         """Read the whole file as text, as `noria.fs.read_text`."""
+        encoding = io.text_encoding(encoding)  # which warns of the caller, not of this
         return await contents.read_text(self._path, encoding, errors, newline)
 
     async def write_bytes(
@@ -416,6 +418,7 @@ class Path:
         sync: bool | None = None,
     ) -> int:
         """Write the whole file as text, as `noria.fs.write_text`."""
+        encoding = io.text_encoding(encoding)
         return await contents.write_text(
             self._path, data, encoding, errors, newline, atomic=atomic, mode=mode, sync=sync
         )

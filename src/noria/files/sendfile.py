@@ -214,10 +214,11 @@ class _Flow(asyncio.Protocol):
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._protocol = transport.get_protocol()
-        self._was_reading = transport.is_reading()
+        self._was_reading = hasattr(transport, "is_reading") and transport.is_reading()
         self._waiter: asyncio.Future[None] | None = None
         self._lost = False
-        transport.pause_reading()
+        if self._was_reading:
+            transport.pause_reading()
         transport.set_protocol(self)
 
     async def wait_writable(self) -> None:
