@@ -128,7 +128,7 @@ conformance-quick: $(VENV)/.dev ## the newest Python's on three, the oldest's on
 	$(call conformance,cpython --quick,3.11 newest)
 
 .PHONY: conformance-downstream
-conformance-downstream: $(VENV)/.dev ## the suites of aiohttp, uvicorn, anyio and hypercorn
+conformance-downstream: $(VENV)/.dev ## the suites of aiohttp, uvicorn, anyio and others
 	$(call conformance,downstream,$(PYTHON))
 	@$(MAKE) conformance-page
 

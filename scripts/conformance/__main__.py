@@ -28,7 +28,7 @@ def main() -> int:
     tests.add_argument("--build", action="append", default=[])
     tests.add_argument("--jobs", type=int, default=cpython.default_jobs())
     tests.add_argument("python", nargs="+")
-    suites = commands.add_parser("downstream", help="the suites of aiohttp, uvicorn and others")
+    suites = commands.add_parser("downstream", help="the suites of aiohttp and others")
     suites.add_argument("--suite", action="append", default=[])
     suites.add_argument("--engine", default=None)
     suites.add_argument("python")

@@ -2,6 +2,9 @@
 
 The tests come from a project's source distribution, what they test is installed beside them, both
 by pip. A test may fail on noria if it fails on asyncio's own loop too.
+
+A suite of a library for which noria has a module of the same interface runs on that: on noria's
+loop, and on asyncio's, where noria's files are guests. The library itself is the baseline.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ REQUIREMENTS: Final = Path(__file__).with_name("suites")
 SUITE_SECONDS: Final = 1500.0
 TEST_SECONDS: Final = 45.0
 INSTALL_SECONDS: Final = 600
+STAND_IN: Final = "NORIA_CONFORMANCE_STAND_IN"
+"""The variable that tells plugin.py which module of noria's stands in: `theirs=ours`."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,16 @@ class Suite:
         version: which one.
         packages: folders of the source distribution that must not hide what is installed.
         options: for pytest.
+        stands_in: the module of noria's that takes the place of the project's; "" for none.
+        alone: its tests use files and ports of their own, so it runs on one loop at a time.
     """
 
     name: str
     version: str
     packages: tuple[str, ...]
     options: tuple[str, ...]
+    stands_in: str = ""
+    alone: bool = False
 
 
 _COMMON: Final = ("-o", "addopts=", "-p", "no:cacheprovider", "--timeout", "30", "-q")
@@ -60,6 +69,7 @@ SUITES: Final = (
     Suite("uvicorn", "0.54.0", ("uvicorn",), ("tests",)),
     Suite("anyio", "4.16.0", ("src",), ("-m", "not network", "-k", "not trio", "tests")),
     Suite("hypercorn", "0.18.0", ("src",), ("-k", "not trio", "tests")),
+    Suite("aiofiles", "25.1.0", ("src",), ("tests",), "noria.compat.aiofiles", alone=True),
 )
 """`-k` leaves out what runs on trio, which is another event loop."""
 
@@ -93,8 +103,10 @@ def run(python: str, names: tuple[str, ...], engine: str | None) -> int:
             print(f"{suite.name}: NOT RUN, {reason}")
             cannot = True
             continue
-        runs = _both(suite, interpreter, ours)
-        _judge(suite, runs, exceptions, wrong, pending)
+        runs = _run_suite(suite, interpreter, ours)
+        for run_of_ours in runs[1:]:
+            _judge(suite, runs[0], run_of_ours, exceptions, wrong, pending)
+        wrong += _idle(suite, runs, exceptions)
         _save(suite, interpreter, runs)
         for item in runs:
             counts = [result.outcome for result in item.results.values()]
@@ -155,8 +167,12 @@ def _unpack(suite: Suite, home: Path) -> None:
         archive.extractall(home, members=members, filter="data")
 
 
-def _both(suite: Suite, interpreter: Interpreter, ours: Configuration) -> list[ModuleRun]:
-    """A suite on asyncio's own loop and on noria; what fails on one alone runs twice on both."""
+def _run_suite(suite: Suite, interpreter: Interpreter, ours: Configuration) -> list[ModuleRun]:
+    """A suite on asyncio's own loop and on noria; what fails on one alone runs twice.
+
+    Returns:
+        The baseline, then noria: its loop, and its files as guests if they stand in.
+    """
     home = _home(suite, interpreter)
     python = str(home / "venv" / "bin" / "python")
     command = Command(
@@ -166,14 +182,17 @@ def _both(suite: Suite, interpreter: Interpreter, ours: Configuration) -> list[M
         TEST_SECONDS,
         SUITE_SECONDS,
     )
-    runs = [
-        ModuleRun(replace(where, python=python), suite.name)
-        for where in (replace(ours, build="", engine=BASELINE), ours)
-    ]
-    with ThreadPoolExecutor(min(2, default_jobs())) as pool:
-        list(pool.map(lambda run: run_tests(run, command), runs))
-    for mine, other in (runs, runs[::-1]):
-        _once_more(mine, other, command)
+    places = [replace(ours, build="", engine=BASELINE), ours]
+    commands = [command, command]
+    if suite.stands_in:
+        variables = {**command.variables, STAND_IN: f"{suite.name}={suite.stands_in}"}
+        places.append(replace(ours, engine=BASELINE))
+        commands[1:] = [replace(command, variables=variables)] * 2
+    runs = [ModuleRun(replace(where, python=python), suite.name) for where in places]
+    with ThreadPoolExecutor(1 if suite.alone else min(2, default_jobs())) as pool:
+        list(pool.map(run_tests, runs, commands))
+    for number, mine in enumerate(runs):
+        _once_more(mine, runs[0 if number else 1], commands[number])
     return runs
 
 
@@ -197,38 +216,46 @@ def _once_more(mine: ModuleRun, other: ModuleRun, command: Command) -> None:
 
 def _judge(
     suite: Suite,
-    runs: list[ModuleRun],
+    asyncio_run: ModuleRun,
+    ours: ModuleRun,
     exceptions: files.Exceptions,
     wrong: list[str],
     pending: list[str],
 ) -> None:
     """Sort what fails on noria and not on asyncio's own loop into what is pending and what not."""
-    asyncio_run, ours = runs
+    where = "" if ours.configuration.engine != BASELINE else f" ({ours.configuration.name})"
     for test, result in ours.results.items():
         name = f"{suite.name}:{test}"
         theirs = asyncio_run.results.get(test)
         entry = exceptions.entry(name, ours.configuration)
         if result.outcome != "failed" or (theirs is not None and theirs.outcome == "failed"):
             if entry is not None and result.outcome == "passed":
-                wrong.append(f"{name}: passes, remove its exception ({entry.reason})")
+                wrong.append(f"{name}: passes, remove its exception ({entry.reason}){where}")
         elif entry is not None:
             continue
         elif found := exceptions.pending_entry(name, result, ours.configuration):
             pending.append(f"{name}: waits for {found.room}")
         else:
-            wrong.append(f"{name}: {result.said}")
+            wrong.append(f"{name}: {result.said}{where}")
     # What stands in brackets may be the name of the loop's class.
     ran, expected = (
         Counter(test.split("[")[0] for test in item.results) for item in (ours, asyncio_run)
     )
-    wrong += [f"{suite.name}:{test}: did not run" for test in sorted(expected - ran)]
-    seen = [f"{suite.name}:{test}" for test in ours.found]
-    for entry in exceptions.listed:
-        for pattern in entry.tests:
-            if pattern.startswith(f"{suite.name}:") and not fnmatch.filter(seen, pattern):
-                wrong.append(f"{files.FILE.name}: {pattern}: matches no test that was run")
-    if not asyncio_run.found:
+    wrong += [f"{suite.name}:{test}: did not run{where}" for test in sorted(expected - ran)]
+
+
+def _idle(suite: Suite, runs: list[ModuleRun], exceptions: files.Exceptions) -> list[str]:
+    """What the exceptions name and nobody has found."""
+    seen = [f"{suite.name}:{test}" for run in runs[1:] for test in run.found]
+    wrong = [
+        f"{files.FILE.name}: {pattern}: matches no test that was run"
+        for entry in exceptions.listed
+        for pattern in entry.tests
+        if pattern.startswith(f"{suite.name}:") and not fnmatch.filter(seen, pattern)
+    ]
+    if not runs[0].found:
         wrong.append(f"{suite.name}: no test was found")
+    return wrong
 
 
 def _save(suite: Suite, interpreter: Interpreter, runs: list[ModuleRun]) -> None:

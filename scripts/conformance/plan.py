@@ -58,7 +58,8 @@ class Configuration:
     def name(self) -> str:
         """The configuration in a few words."""
         if self.engine == BASELINE:
-            return f"{self.version} asyncio"
+            guest = f" {self.build}, guest on" if self.build else ""
+            return f"{self.version}{guest} asyncio"
         return f"{self.version} {self.build} {self.engine}"
 
     def environment(self) -> dict[str, str]:

@@ -25,6 +25,11 @@ if ORDER["loop"] != "asyncio":
 
     place.put(ORDER["loop"])
 
+if STAND_IN := os.environ.get("NORIA_CONFORMANCE_STAND_IN"):
+    from scripts.conformance import place
+
+    place.stand_in(*STAND_IN.split("="))
+
 
 def loops_made() -> int:
     """How many loops of noria's there have been so far."""

@@ -118,7 +118,7 @@ def _kind(test: str, result: Result, where: Configuration, exceptions: files.Exc
     """The column that counts a result."""
     if result.outcome != "failed":
         return result.outcome
-    if where.engine == BASELINE:
+    if where.engine == BASELINE and not where.build:
         return "wrong"
     entry = exceptions.entry(test, where)
     if entry is not None:
@@ -164,34 +164,40 @@ def _pending(exceptions: files.Exceptions) -> list[str]:
     ]
 
 
+def _downstream_row(
+    data: dict[str, Any],
+    theirs: dict[str, Any],
+    ours: dict[str, Any],
+    exceptions: files.Exceptions,
+) -> tuple[str, ...]:
+    """One suite on one loop, counted."""
+    where = _where(ours)
+    counts = [
+        Counter(told["outcome"] for told in run["results"].values()) for run in (theirs, ours)
+    ]
+    alone: Counter[str] = Counter()
+    for test, told in ours["results"].items():
+        if told["outcome"] == "failed" and (
+            theirs["results"].get(test, {}).get("outcome") != "failed"
+        ):
+            name = f"{data['suite']}:{test}"
+            alone[_kind(name, Result(**told), where, exceptions)] += 1
+    excepted = sum(alone[word] for word in SHORT.values())
+    engine = "guest on asyncio" if where.engine == BASELINE else where.engine
+    return (
+        f"{data['suite']} {data['version']}",
+        f"{data['python']}, {where.build}, {engine}",
+        *(f"{item['passed']:,} / {item['failed']:,} / {item['skipped']:,}" for item in counts),
+        *(f"{number:,}" for number in (excepted, alone["pending"], alone["wrong"])),
+    )
+
+
 def _downstream(found: list[dict[str, Any]], exceptions: files.Exceptions) -> list[str]:
     """The suites of other projects; their exceptions also where none has been run."""
     rows = []
     for data in found:
-        theirs, ours = data["runs"]
-        where = _where(ours)
-        counts = [
-            Counter(told["outcome"] for told in run["results"].values()) for run in (theirs, ours)
-        ]
-        alone: Counter[str] = Counter()
-        for test, told in ours["results"].items():
-            if told["outcome"] == "failed" and (
-                theirs["results"].get(test, {}).get("outcome") != "failed"
-            ):
-                name = f"{data['suite']}:{test}"
-                alone[_kind(name, Result(**told), where, exceptions)] += 1
-        excepted = sum(alone[word] for word in SHORT.values())
-        rows.append(
-            (
-                f"{data['suite']} {data['version']}",
-                f"{data['python']}, {where.build}, {where.engine}",
-                *(
-                    f"{item['passed']:,} / {item['failed']:,} / {item['skipped']:,}"
-                    for item in counts
-                ),
-                *(f"{number:,}" for number in (excepted, alone["pending"], alone["wrong"])),
-            )
-        )
+        theirs = data["runs"][0]
+        rows += [_downstream_row(data, theirs, ours, exceptions) for ours in data["runs"][1:]]
     columns = (
         *("suite", "noria on", "asyncio: passed / failed / skipped"),
         *("noria: passed / failed / skipped", "only on noria: excepted", "pending", "wrong"),

@@ -87,6 +87,14 @@ def test_a_policy(tmp_path: Path) -> None:
     assert page.is_ours(json.loads(page.run(f"{MAIN}{block}\nasyncio.run(main())", tmp_path)))
 
 
+def test_aiofiles(tmp_path: Path) -> None:
+    program, renaming = page.blocks("From aiofiles")
+    for head in (program, renaming + program.replace("noria.compat.aiofiles", "aiofiles")):
+        for run in ("import noria; noria.run(main())", "import asyncio; asyncio.run(main())"):
+            assert page.run(f"{head}\n{run}\n", tmp_path) == "['one\\n', 'two\\n']\n"
+        assert not (tmp_path / "data.txt").exists()
+
+
 @needs("uvicorn")
 def test_uvicorn(tmp_path: Path) -> None:
     with page.serving_command("uvicorn", tmp_path) as server:
