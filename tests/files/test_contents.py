@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 import threading
@@ -341,6 +342,45 @@ def test_readers_see_the_old_or_the_new_file(run: Run, tmp_path: Path) -> None:
             await reading
 
     run(main())
+
+
+WRITER = """
+import asyncio, sys, noria
+from noria import fs
+
+async def main():
+    number = 0
+    while True:
+        number = (number + 1) % 256
+        await fs.write_bytes(sys.argv[1], bytes([number]) * 100_000, atomic=True, sync=False)
+        if number == 1:
+            print("writing", flush=True)
+
+noria.run(main())
+"""
+
+
+@pytest.mark.posix
+def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    paths = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
+    for reads in (0, 50, 150):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": paths},
+        )
+        with writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"writing\n"
+            for _ in range(reads):
+                path.read_bytes()
+            writer.kill()
+        data = path.read_bytes()
+        assert data == data[:1] * 100_000
+    left = {each.name for each in tmp_path.iterdir()} - {"file"}
+    assert len(left) <= 3
+    assert all(name.startswith(".noria-") for name in left)
 
 
 def test_cancelling_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
