@@ -6,7 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -15,7 +15,11 @@ from noria import lowlevel
 from tests.signals import wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -40,6 +44,17 @@ def either(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop
     made = noria.new_event_loop() if request.param == "noria" else asyncio.SelectorEventLoop()
     yield made
     made.close()
+
+
+@pytest.fixture(params=["noria", "asyncio"])
+def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
+    """Run a coroutine on noria's loop, and on asyncio's, where noria's files are guests."""
+    if request.param != "noria" and sys.platform != "linux":
+        pytest.skip("no loop but noria's own can watch an engine here")
+    own = request.param == "noria"
+    factory = noria.new_event_loop if own else asyncio.SelectorEventLoop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        yield lambda main: runner.run(asyncio.wait_for(main, PATIENCE_SECONDS))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import inspect
 import io
@@ -11,12 +10,11 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
-import noria
 from noria import fs
 from noria.compat import aiofiles
 from noria.compat.aiofiles import base, ospath, tempfile, threadpool
@@ -24,20 +22,12 @@ from noria.compat.aiofiles import os as aos
 from noria.compat.aiofiles.threadpool import binary, text, utils
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-T = TypeVar("T")
+    from pathlib import Path
 
 MODULES = (
     *("", ".base", ".os", ".ospath", ".tempfile", ".tempfile.temptypes", ".threadpool"),
     *(".threadpool.binary", ".threadpool.text", ".threadpool.utils"),
 )
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "noria": noria.new_event_loop,
-    "asyncio": asyncio.SelectorEventLoop,
-}
-PATIENCE_SECONDS = 10.0
-
 BINARY_AWAITED = {
     *("close", "flush", "isatty", "read", "read1", "readinto", "readline", "readlines", "seek"),
     *("seekable", "tell", "truncate", "writable", "write", "writelines"),
@@ -64,16 +54,15 @@ KINDS = {
 """By class: methods that are awaited, methods that are not, properties beyond the common ones."""
 
 
-@pytest.fixture(params=list(LOOPS))
-def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
-    """Run a coroutine on each kind of loop."""
-    if request.param != "noria" and sys.platform != "linux":
-        pytest.skip("no loop but noria's own can watch an engine here")
-    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-        yield lambda main: runner.run(asyncio.wait_for(main, PATIENCE_SECONDS))
-
-
 # -- the interface --------------------------------------------------------------------------------
+
+
+def test_public_names() -> None:
+    files = {"open", "stderr", "stderr_bytes", "stdin", "stdin_bytes", "stdout", "stdout_bytes"}
+    assert set(threadpool.__all__) == files
+    assert set(aiofiles.__all__) == files | {"tempfile"}
+    for module in (aiofiles, aos, ospath, tempfile, threadpool):
+        assert all(hasattr(module, name) for name in module.__all__)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -318,6 +307,55 @@ def test_what_is_in_the_place_of_sync_open_opens(
     assert opened == [(("nowhere",), "r", "mine_0")]
 
 
+def test_a_mock_in_the_place_of_sync_open_is_wrapped_once_its_class_is_known(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fake(mock.MagicMock):
+        pass
+
+    fake = Fake()
+    fake.read.return_value = b"read"
+    opener = mock.Mock(return_value=fake)
+    monkeypatch.setattr(threadpool, "sync_open", opener)
+    threadpool.wrap.register(Fake)(binary.AsyncBufferedIOBase)
+
+    async def main() -> None:
+        async with aiofiles.open("nowhere", "rb") as file:
+            assert await file.read(4) == b"read"
+        fake.read.assert_called_once_with(4)
+        fake.__exit__.assert_called_once_with(None, None, None)
+
+    run(main())
+    opener.assert_called_once()
+
+
+@pytest.mark.posix
+def test_detach_refuses_what_is_in_use_and_leaves_a_pipe_as_others_expect_it(
+    run: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+
+    async def main() -> None:
+        opening: Any = asyncio.gather(aiofiles.open(path, "rb", 0), aiofiles.open(path, "wb"))
+        reader, writer = await opening
+        reading = asyncio.ensure_future(reader.read(1))
+        await asyncio.sleep(0)
+        with pytest.raises(ValueError, match="in use"):
+            reader._file.detach()
+        await writer.write(b"12")
+        raw = writer.detach()
+        assert os.get_blocking(raw.fileno()) is True
+        assert await reading == b"1"
+        raw.write(b"3")
+        raw.close()
+        assert await reader.read(1) == b"2"
+        assert await reader.readall() == b"3"
+        await reader.close()
+
+    run(main())
+
+
 # -- what is wrapped ------------------------------------------------------------------------------
 
 
@@ -455,111 +493,5 @@ def test_an_executor_that_is_given_is_used(run: Any, tmp_path: Path) -> None:
             async with aiofiles.open(tmp_path / "file", "w", loop=loop, executor=executor) as file:
                 await file.write("noria's")
             assert executor.count == 3
-
-    run(main())
-
-
-# -- temporary files ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["w+", "w+b"])
-@pytest.mark.parametrize("buffering", [-1, 0])
-def test_temporary_files(run: Any, tmp_path: Path, mode: str, buffering: int) -> None:
-    if mode == "w+" and buffering == 0:
-        pytest.skip("no text without a buffer")
-    data: Any = b"a\nb\n" if "b" in mode else "a\nb\n"
-
-    async def main() -> None:
-        for make in (tempfile.TemporaryFile, tempfile.NamedTemporaryFile):
-            async with make(mode, buffering, suffix=".end", prefix="begin.", dir=tmp_path) as file:
-                await file.write(data)
-                await file.seek(0)
-                assert [line async for line in file] == data.splitlines(keepends=True)
-                if make is tempfile.NamedTemporaryFile:
-                    (found,) = names(tmp_path)
-                    assert file.name == str(tmp_path / found)
-                    assert found.startswith("begin.")
-                    assert found.endswith(".end")
-                    assert file.delete is True
-            assert file.closed
-            assert names(tmp_path) == []
-
-    run(main())
-
-
-@pytest.mark.posix
-def test_named_files_that_are_kept_or_dropped(run: Any, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with tempfile.NamedTemporaryFile(dir=tmp_path, delete=False) as file:
-            await file.write(b"kept")
-        assert await fs.read_bytes(file.name) == b"kept"
-        await aos.unlink(file.name)
-        dropped = await tempfile.NamedTemporaryFile(dir=tmp_path)
-        del dropped  # which is in a cycle
-        with pytest.warns(ResourceWarning, match="unclosed file"):
-            gc.collect()
-        assert names(tmp_path) == []
-
-    run(main())
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="delete_on_close is new in Python 3.12")
-def test_named_files_that_are_removed_behind_their_end(run: Any, tmp_path: Path) -> None:
-    async def main() -> None:
-        later: dict[str, Any] = {"delete_on_close": False}
-        async with tempfile.NamedTemporaryFile(dir=tmp_path, **later) as file:
-            await file.close()
-            assert len(names(tmp_path)) == 1
-        assert names(tmp_path) == []
-
-    run(main())
-
-
-@pytest.mark.posix
-def test_a_cancelled_open_leaves_no_named_file(run: Any, tmp_path: Path) -> None:
-    async def opened() -> None:
-        await tempfile.NamedTemporaryFile(dir=tmp_path)
-
-    async def main() -> None:
-        for turns in range(3):
-            task = asyncio.ensure_future(opened())
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        for _ in range(200):  # what a thread was about to do may come later
-            await asyncio.sleep(0.005)
-            if not names(tmp_path):
-                break
-        assert names(tmp_path) == []
-
-    run(main())
-
-
-def test_spooled_files(run: Any) -> None:
-    async def main() -> None:
-        async with tempfile.SpooledTemporaryFile(max_size=4) as file:
-            await file.write(b"1234")
-            assert type(file._file._file) is io.BytesIO
-            await file.writelines([b"5"])
-            assert type(file._file._file) is not io.BytesIO
-            assert isinstance(await file.fileno(), int)
-            await file.write(b"6")
-            await file.seek(0)
-            assert await file.read() == b"123456"
-
-    run(main())
-
-
-def test_directories(run: Any, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with tempfile.TemporaryDirectory("s", "p", tmp_path) as name:
-            assert names(tmp_path) == [Path(name).name]
-        assert names(tmp_path) == []
-        made = await tempfile.TemporaryDirectory(dir=tmp_path)
-        assert names(tmp_path) == [Path(made.name).name]
-        await made.close()
-        assert names(tmp_path) == []
 
     run(main())

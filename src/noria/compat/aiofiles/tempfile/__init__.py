@@ -1,27 +1,23 @@
 """Temporary files and directories, with the names and signatures of aiofiles.
 
-NamedTemporaryFile and TemporaryFile give noria's files; on Windows, where such a file is opened in
-a way of its own, synchronous objects whose methods run in an executor.
+NamedTemporaryFile and TemporaryFile give noria's files. SpooledTemporaryFile and TemporaryDirectory
+are those of `tempfile`, whose methods run in an executor.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tempfile as blocking
-import threading
 from functools import partial, singledispatch
 from io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOBase
 from typing import TYPE_CHECKING, Any
 
-import noria
 from noria import fs
 from noria.compat.aiofiles.base import AiofilesContextManager
 from noria.compat.aiofiles.tempfile.temptypes import (
     AsyncSpooledTemporaryFile,
     AsyncTemporaryDirectory,
-    NamedFile,
 )
 from noria.compat.aiofiles.threadpool.binary import (
     AsyncBufferedIOBase,
@@ -71,15 +67,23 @@ if sys.version_info >= (3, 12):
             delete: remove it at its end.
             delete_on_close: that is when it is closed; otherwise at the end of `async with`, or
                 when it is dropped.
-            loop: accepted and not used, but on Windows.
-            executor: accepted and not used, but on Windows.
+            loop: accepted and not used.
+            executor: accepted and not used.
 
         Returns:
             What gives the file, awaited or entered.
         """
-        options = {"encoding": encoding, "newline": newline}
-        place = (suffix, prefix, dir)
-        making = _named(mode, buffering, options, place, (delete, delete_on_close), loop, executor)
+        making = _named(
+            mode=mode,
+            buffering=buffering,
+            encoding=encoding,
+            newline=newline,
+            suffix=suffix,
+            prefix=prefix,
+            dir=dir,
+            delete=delete,
+            delete_on_close=delete_on_close,
+        )
         return AiofilesContextManager(making)
 
 else:
@@ -107,15 +111,22 @@ else:
             prefix: what its name begins with.
             dir: the directory where it is made.
             delete: remove it when it is closed.
-            loop: accepted and not used, but on Windows.
-            executor: accepted and not used, but on Windows.
+            loop: accepted and not used.
+            executor: accepted and not used.
 
         Returns:
             What gives the file, awaited or entered.
         """
-        options = {"encoding": encoding, "newline": newline}
-        place = (suffix, prefix, dir)
-        making = _named(mode, buffering, options, place, (delete, True), loop, executor)
+        making = _named(
+            mode=mode,
+            buffering=buffering,
+            encoding=encoding,
+            newline=newline,
+            suffix=suffix,
+            prefix=prefix,
+            dir=dir,
+            delete=delete,
+        )
         return AiofilesContextManager(making)
 
 
@@ -140,15 +151,22 @@ def TemporaryFile(
         suffix: what its name ends with, where it must have one for a moment.
         prefix: what its name begins with.
         dir: the directory where it is made.
-        loop: accepted and not used, but on Windows.
-        executor: accepted and not used, but on Windows.
+        loop: accepted and not used.
+        executor: accepted and not used.
 
     Returns:
         What gives the file, awaited or entered.
     """
-    options = {"encoding": encoding, "newline": newline}
-    place = (suffix, prefix, dir)
-    return AiofilesContextManager(_unnamed(mode, buffering, options, place, loop, executor))
+    making = _unnamed(
+        mode=mode,
+        buffering=buffering,
+        encoding=encoding,
+        newline=newline,
+        suffix=suffix,
+        prefix=prefix,
+        dir=dir,
+    )
+    return AiofilesContextManager(making)
 
 
 def SpooledTemporaryFile(
@@ -231,88 +249,16 @@ async def _made(make: Any, around_it: Any, loop: Loop | None, executor: Executor
     return around_it(await where.run_in_executor(executor, make), loop=loop, executor=executor)
 
 
-async def _named(
-    mode: Any,
-    buffering: Any,
-    options: dict[str, Any],
-    place: tuple[Any, Any, Any],
-    end: tuple[bool, bool],
-    loop: Loop | None,
-    executor: Executor | None,
-) -> Any:
-    delete, on_close = end
-    if sys.platform == "win32":
-        more: dict[str, Any] = {} if sys.version_info < (3, 12) else {"delete_on_close": on_close}
-        make = partial(
-            blocking.NamedTemporaryFile,
-            *(mode, buffering, options["encoding"], options["newline"], *place, delete),
-            **more,
-        )
-        made = await _made(make, _wrap_temporary, loop, executor)
-    else:
-        maker = _Maker(place)
-        try:
-            file: Any = await noria.open("", mode, buffering, opener=maker, **options)
-        except BaseException:
-            await maker.give_up()
-            raise
-        (file.buffer if hasattr(file, "buffer") else file).name = maker.name
-        named = NamedFile(file, maker.name, delete, on_close)
-        made = around(named, unbuffered=buffering == 0)
-    made.delete = delete
+async def _named(**options: Any) -> Any:
+    made = around(await fs.NamedTemporaryFile(**options), unbuffered=options["buffering"] == 0)
+    made.delete = options["delete"]
     return made
 
 
-async def _unnamed(
-    mode: Any,
-    buffering: Any,
-    options: dict[str, Any],
-    place: tuple[Any, Any, Any],
-    loop: Loop | None,
-    executor: Executor | None,
-) -> Any:
-    if sys.platform == "win32":
-        make = partial(blocking.TemporaryFile, mode, buffering, **options)
-        placed = partial(make, suffix=place[0], prefix=place[1], dir=place[2])
-        return await _made(placed, _wrap_temporary, loop, executor)
-    opener = partial(_open_unnamed, place)
-    file: Any = await noria.open("", mode, buffering, opener=opener, **options)
-    (file.buffer if hasattr(file, "buffer") else file).name = file.fileno()
-    return around(file, unbuffered=buffering == 0)
-
-
-def _open_unnamed(place: tuple[Any, Any, Any], path: Any, flags: int) -> int:
-    suffix, prefix, folder = place
-    with blocking.TemporaryFile("w+b", 0, None, None, suffix, prefix, folder) as made:
-        return os.dup(made.fileno())
-
-
-class _Maker:
-    """Makes and opens a file with a name, in a thread; called as openers are."""
-
-    def __init__(self, place: tuple[Any, Any, Any]) -> None:
-        self._place = place
-        self._lock = threading.Lock()
-        self._unwanted = False
-        self.name: Any = None
-
-    def __call__(self, path: Any, flags: int) -> int:
-        fd: int
-        fd, name = blocking.mkstemp(*self._place)
-        with self._lock:
-            self.name = name
-            unwanted = self._unwanted
-        if unwanted:
-            os.unlink(name)  # noqa: PTH108 - bytes stay bytes
-        return fd
-
-    async def give_up(self) -> None:
-        """Remove the file, be it that a thread is still making it."""
-        with self._lock:
-            self._unwanted = True
-            name = self.name
-        if name is not None:
-            await fs.unlink(name)
+async def _unnamed(**options: Any) -> Any:
+    file = await fs.TemporaryFile(**options)
+    getattr(file, "buffer", file).name = file.fileno()  # as `tempfile` has it on most systems
+    return around(file, unbuffered=options["buffering"] == 0)
 
 
 @singledispatch
@@ -350,8 +296,3 @@ def _wrap_reader(base_io_obj: Any, file: Any, *, loop: Any = None, executor: Any
 @wrap.register(FileIO)
 def _wrap_raw(base_io_obj: Any, file: Any, *, loop: Any = None, executor: Any = None) -> Any:
     return AsyncFileIO(file, loop, executor)
-
-
-def _wrap_temporary(made: Any, loop: Any, executor: Any) -> Any:
-    """Wrap what `tempfile` has made, by the file in it if it is a wrapper itself."""
-    return wrap(getattr(made, "file", made), made, loop=loop, executor=executor)

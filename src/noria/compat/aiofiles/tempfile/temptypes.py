@@ -1,15 +1,11 @@
-"""What `tempfile` gives: files that may still be in memory, files that are removed, directories."""
+"""What `tempfile` gives: files that may still be in memory, and directories."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from noria import fs
 from noria.compat.aiofiles.base import AsyncBase
 from noria.compat.aiofiles.threadpool.kinds import DirectoryKind, SpooledKind
 from noria.compat.aiofiles.threadpool.utils import (
@@ -78,54 +74,3 @@ class AsyncTemporaryDirectory(DirectoryKind):
     async def close(self) -> None:
         """Remove the directory with everything in it."""
         await self.cleanup()
-
-
-class NamedFile:
-    """One of noria's files that is removed at its end; stands for it in every other respect.
-
-    Args:
-        file: the file.
-        name: of the file.
-        delete: remove it: at the latest at the end of `async with`, or when it is dropped.
-        delete_on_close: remove it when it is closed.
-    """
-
-    def __init__(self, file: Any, name: Any, delete: bool, delete_on_close: bool) -> None:
-        self.file = file
-        self.name = name
-        self._on_close = delete_on_close
-        self._remove = weakref.finalize(self, _remove, name) if delete else None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def __aiter__(self) -> Any:
-        return self.file.__aiter__()
-
-    async def __anext__(self) -> Any:
-        return await self.file.__anext__()
-
-    async def close(self) -> None:
-        """Close it."""
-        try:
-            await self.file.close()
-        finally:
-            if self._on_close:
-                await self._delete()
-
-    async def __aexit__(self, *raised: object) -> None:
-        try:
-            await self.close()
-        finally:
-            await self._delete()
-
-    async def _delete(self) -> None:
-        """Remove it once."""
-        if self._remove is not None and self._remove.detach() is not None:
-            with contextlib.suppress(FileNotFoundError):
-                await fs.unlink(self.name)
-
-
-def _remove(name: Any) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(name)  # noqa: PTH108 - bytes stay bytes
