@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ from tests.disks import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="calls of Unix")
 
 PROBE = BACKENDS["linux_aio"].probe()
 real = pytest.mark.skipif(not PROBE.available, reason=f"linux_aio: {PROBE.reason}")

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
     from noria.core.operation import Operation
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="calls of Unix")
+
 HERE = native.COMPILED and native.probe(native.BY_SUSPEND) == 0
 real = pytest.mark.skipif(not HERE, reason="there is no aio_read in this build or C library")
 MODES = [
@@ -452,6 +454,19 @@ def test_faults_of_the_calls(tmp_path: Path, fault: str, printed: str) -> None:
     (tmp_path / "data").touch()
     options = ("-P", str(tmp_path / "data"), "-e", f"inject={fault}")
     assert traced(tmp_path, TRACED, *options)[0] == printed
+
+
+@real
+@pytest.mark.skipif("thread" not in MODES, reason="the system does not tell by threads")
+def test_threads_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were to tell of an end; strace counts the calls of each thread by itself."""
+    monkeypatch.setenv(posix_aio.VARIABLE, "thread")
+    program = TRACED.replace('own.calls["listed"]', 'own.calls["found"] > 0')
+    fault = "inject=clone3:error=EAGAIN:when=3+"
+    printed, calls = traced(tmp_path, program, "-e", "trace=clone3", "-e", fault)
+    if calls.count("(INJECTED)") < 10:
+        pytest.skip("threads are started by another call here")
+    assert re.match(r"\[(-11, )?0, 77, 78\] True 1 ", printed), printed
 
 
 # -- faults, by a queue that does as it is told -------------------------------------------------

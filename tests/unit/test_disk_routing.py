@@ -24,6 +24,8 @@ from tests.disks import BLOCK_BYTES, Files, Rig, direct_memory, operation, waits
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="calls of Unix")
+
 SHARE_MAX = 0.1
 COUNT = 400
 

@@ -11,9 +11,9 @@ Facts:
   thread of noria's waits in aio_suspend). The default is the first that the system has of thread
   and suspend.
 - Where a signal or a thread was lacking, nothing is told. What is in flight is asked after every
-  POSIX_AIO_CHECK_SECONDS, and glibc has put EAGAIN in the place of the result. Such an operation is
-  done again by a thread; but a sync whose outcome got lost has failed (F4), and so has a write to
-  the end of a file, which cannot be done twice.
+  POSIX_AIO_CHECK_SECONDS. For lack of a signal glibc also puts EAGAIN in the place of the result.
+  Such an operation is done again by a thread; but a sync whose outcome got lost has failed (F4),
+  and so has a write to the end of a file, which cannot be done twice.
 - What the library refuses goes to a thread, as a sync of a file that is not open for writing may.
 - After fork(2) glibc's threads are gone, and the child can have no such backend.
 """

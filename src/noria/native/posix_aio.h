@@ -6,7 +6,8 @@
  *
  * A notification can get lost: there may be no room for a signal (RLIMIT_SIGPENDING) or no thread.
  * So for the first two the helper asks from time to time what is in flight with aio_error(3), and
- * rings for what has ended and was not told. glibc in that case replaces the result by EAGAIN.
+ * rings for what has ended and was not told. For lack of a signal glibc also puts EAGAIN in the
+ * place of the result.
  *
  * glibc keeps its mutex from setting a result to sending the notification, and aio_error takes that
  * mutex: who has seen the end of a request may free it, and nothing about it is still to be sent
