@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from noria.files.aligned import aligned
 from noria.files.batch import Batch, batch
 from noria.files.batch_item import BatchItem
 from noria.files.file import File
@@ -517,3 +518,32 @@ def test_an_empty_batch_and_a_repr(run_once: Run, tmp_path: Path) -> None:
         assert "done" in repr(item)
 
     run_once(main())
+
+
+def test_what_is_misaligned_raises_when_it_is_added(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        try:
+            file = await opened(tmp_path / "file", direct=True)
+        except OSError as exc:
+            pytest.skip(f"this filesystem has no direct I/O: {exc}")
+        room = aligned(8192)
+        async with batch() as b:
+            misuses: list[Any] = [
+                lambda: b.read_at(file, 100, 0),
+                lambda: b.readinto_at(file, room[1:4097], 0),
+                lambda: b.readv_at(file, [room, room[:7]], 0),
+                lambda: b.write_at(file, room, 5),
+                lambda: b.writev_at(file, [room[:10]], 0),
+            ]
+            for misuse in misuses:
+                with pytest.raises(ValueError, match=r"direct I/O at offset \d+, length \d+"):
+                    misuse()
+            assert len(b) == 0
+            with b.chain():
+                b.write_at(file, room, 0)
+                read = b.readv_at(file, [room[:4096], room[4096:]], 0)
+        b.raise_failures()
+        assert read.result() == 8192
+        await file.close()
+
+    run(main())

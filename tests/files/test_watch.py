@@ -20,6 +20,7 @@ from noria.files import watch_inotify, watch_kqueue, watch_polling
 from noria.files.watch_backend import Change, Snapshot, compare, take_snapshot
 from noria.native import watches
 from noria.native.sockets import COMPILED
+from tests.ledger import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -486,3 +487,24 @@ def test_events_are_parsed() -> None:
 
 def test_kqueue_is_where_it_belongs() -> None:
     assert hasattr(watch_kqueue, "KqueueBackend") == (sys.platform not in ("linux", "win32"))
+
+
+@needs_inotify
+def test_the_descriptor_does_not_wait_for_the_collector(run: Run, tmp_path: Path) -> None:
+    """Also where the loop is closed before a thread could close it."""
+
+    async def main(turns: int) -> None:
+        async with watched(tmp_path) as watcher:
+            assert watcher.backend == "inotify"
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        for turns in range(20):
+            run(main(turns))
+        left = [each for each in open_descriptors() if "inotify" in each]
+        assert not left
+    finally:
+        gc.enable()

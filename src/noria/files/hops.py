@@ -53,6 +53,7 @@ class HopOperation(FileOperation):
         if result >= 0:
             self.outcome = self.buffer
             self.give_up(result, data)
+        self.buffer = None  # it and its future hold each other, and the call may own something
 
     def give_up(self, result: int, data: object) -> None:
         """Undo what was done for somebody who has gone."""

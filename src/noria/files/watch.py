@@ -235,6 +235,8 @@ class _Pump:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self.ended = True
+        assert self.backend is not None
+        self.backend.close()  # a task that is cancelled before it has begun does nothing
         if not task.cancelled():
             self._failure = task.exception()
         self._news.set()
