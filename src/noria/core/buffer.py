@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """Memory lent to the kernel: views that pin their object for as long as an operation holds them.
 
 A memoryview keeps its exporter alive and, for a bytearray, refuses every resize meanwhile, so the
@@ -8,6 +9,8 @@ settled.
 from __future__ import annotations
 
 from typing import Any
+
+from noria.native import views
 
 
 def lend_writable(buffer: Any) -> memoryview:
@@ -22,11 +25,11 @@ def lend_writable(buffer: Any) -> memoryview:
     Raises:
         TypeError: not a bytes-like object, read-only or not contiguous, as for `socket.recv_into`.
     """
-    view = memoryview(buffer)
-    if view.readonly or not view.c_contiguous:
+    view = views.writable_view(buffer)
+    if view is None:
         kind = type(buffer).__name__
         raise TypeError(f"a read-write bytes-like object is needed, not {kind}")
-    return view if view.format == "B" and view.ndim == 1 and view.contiguous else view.cast("B")
+    return view
 
 
 def lend_readable(buffer: Any) -> bytes | memoryview:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from noria.limits import DIRECT_ALIGNMENT_BYTES, DIRECT_POOL_BYTES_MAX
+from noria.native import views
 
 
 def aligned(size: int) -> memoryview:
@@ -93,20 +94,8 @@ def check_aligned(alignment: int, offset: int, size: int, memory: Any = None) ->
             f"direct I/O at offset {offset}, length {size}: both have to be multiples of "
             f"{alignment} bytes on this file"
         )
-    if memory is not None and _address_of(memory) % min(alignment, 512):
+    if not views.fits(memory, alignment, offset, size):
         raise ValueError(
             f"direct I/O at offset {offset}, length {size}: the memory's address is no multiple of "
             f"{alignment} bytes; aligned() of noria.files.aligned makes memory that fits"
         )
-
-
-def _address_of(memory: Any) -> int:
-    """Tell where memory begins; 0 where it cannot be told, and the kernel has to."""
-    import ctypes  # noqa: PLC0415 - only those who use direct I/O pay for it
-
-    view = memoryview(memory)
-    if view.readonly:
-        return 0 if type(memory) is not bytes else id(memory) + bytes.__basicsize__ - 1
-    if not view.nbytes:
-        return 0
-    return ctypes.addressof(ctypes.c_char.from_buffer(view))

@@ -1,10 +1,12 @@
 cimport cython
+from noria.core.buffer cimport lend_readable, lend_writable
 from noria.core.clock cimport MonotonicClock
 from noria.core.descriptor cimport Descriptor
 from noria.files.host cimport Host
 from noria.files.operation cimport FileOperation, Settled, settled
 from noria.files.transfers cimport FileTransfer
 from noria.native cimport files as native
+from noria.native cimport views
 
 cdef int _EOPNOTSUPP
 cdef int _DIRECT

@@ -42,6 +42,7 @@ from noria.files.transfers import (
 )
 from noria.limits import INLINE_HITS_MAX
 from noria.native import files as native
+from noria.native import views
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -191,7 +192,8 @@ class File:
         return settled(host, outcome, pausing)
 
     def _read_direct(self, size: int, offset: int) -> Awaitable[bytes]:
-        check_aligned(self.alignment, offset, size)
+        if not views.fits(None, self.alignment, offset, size):
+            check_aligned(self.alignment, offset, size)
         if size == 0:
             return settled(self.host, b"", False)
         memory = self.pool.take(size)
@@ -216,7 +218,8 @@ class File:
         if self.fd < 0 or offset < 0 or not self.can_read:
             self._check(self.can_read, 0, offset, "reading")
         if self.alignment:
-            check_aligned(self.alignment, offset, size, view)
+            if not views.fits(view, self.alignment, offset, size):
+                check_aligned(self.alignment, offset, size, view)
         elif self.looks:
             count = native.read_now_into(self.fd, view, offset, self.plain)
             if count in (size, 0):
@@ -260,7 +263,7 @@ class File:
         size = len(view)
         if self.fd < 0 or offset < 0 or not self.can_write:
             self._check(self.can_write, 0, offset, "writing")
-        if self.alignment:
+        if self.alignment and not views.fits(view, self.alignment, offset, size):
             check_aligned(self.alignment, offset, size, view)
         if not size:
             return settled(self.host, 0, False)

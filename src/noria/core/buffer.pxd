@@ -1,0 +1,2 @@
+cpdef object lend_writable(object buffer)
+cpdef object lend_readable(object buffer)

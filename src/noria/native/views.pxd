@@ -1,0 +1,2 @@
+cpdef object writable_view(object buffer)
+cpdef bint fits(object memory, long alignment, long long offset, Py_ssize_t size) except -1
