@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts.conformance import downstream
 from scripts.conformance import exceptions as files
 from scripts.conformance.execute import Command, ModuleRun, Result, run_tests
-from scripts.conformance.plan import Configuration
+from scripts.conformance.plan import BASELINE, Configuration
 from tests.tree import ROOT
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.posix  # process groups
@@ -143,3 +146,47 @@ def test_a_process_that_cannot_even_begin_is_a_failure(tmp_path: Path) -> None:
     (result,) = run.results.values()
     assert result.outcome == "failed"
     assert "nothing" in result.text
+
+
+def test_a_guest_is_told_from_the_baseline_and_judged_as_noria_is() -> None:
+    suite = downstream.Suite("theirs", "1", (), (), "noria.compat.aiofiles")
+    theirs, guest = (
+        ModuleRun(
+            Configuration(sys.executable, "3.13", build, BASELINE), "theirs", ["a", "b"], results
+        )
+        for build, results in (
+            ("", {"a": PASSED, "b": FAILED}),
+            ("compiled", {"a": FAILED, "b": FAILED}),
+        )
+    )
+    assert theirs.configuration.name == "3.13 asyncio"
+    assert guest.configuration.name == "3.13 compiled, guest on asyncio"
+    wrong: list[str] = []
+    nothing = files.Exceptions((), ())
+    downstream._judge(suite, theirs, guest, nothing, wrong, [])
+    told = "theirs:a: AssertionError: 1 != 2 (3.13 compiled, guest on asyncio)"
+    assert wrong == [told]
+    reason: dict[str, Any] = {"why": "Because.", "reason": files.INTERNALS}
+    listed = files.Exceptions(
+        (files.Entry(("theirs:a",), **reason), files.Entry(("theirs:c",), **reason)), ()
+    )
+    wrong.clear()
+    downstream._judge(suite, theirs, guest, listed, wrong, [])
+    assert wrong == []
+    assert downstream._idle(suite, [theirs, guest], listed) == [
+        "exceptions.toml: theirs:c: matches no test that was run"
+    ]
+
+
+def test_a_package_of_norias_stands_in_with_all_its_modules(
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = run_python(
+        "from scripts.conformance import place\n"
+        "place.stand_in('aiofiles', 'noria.compat.aiofiles')\n"
+        "import aiofiles.tempfile.temptypes, aiofiles.os\n"
+        "from aiofiles.threadpool.binary import AsyncFileIO\n"
+        "import noria.compat.aiofiles.threadpool as ours\n"
+        "assert ours is aiofiles.threadpool and ours.AsyncFileIO is AsyncFileIO\n"
+    )
+    assert done.returncode == 0, done.stderr
