@@ -48,8 +48,8 @@ if sys.platform != "linux" and sys.platform != "win32":
             PollingBackend.__init__(self, root, recursive, kinds, interval)
             self._loop: Any = None
             self._queue: Any = None
-            self._owned: dict[Any, Descriptor] = {}
-            """What is open, by path; the queue tells of a number."""
+            self._owned: dict[Any, tuple[tuple[int, int], Descriptor]] = {}
+            """What is open, with its inode, by path."""
 
         async def start(self) -> None:
             """Open what is there and have it watched."""
@@ -86,14 +86,17 @@ if sys.platform != "linux" and sys.platform != "win32":
             Raises:
                 WatchUnavailableError: it takes too many descriptors.
             """
-            for path in self._owned.keys() - self._before.keys():
-                self._owned.pop(path).close()
+            for path, (inode, descriptor) in list(self._owned.items()):
+                entry = self._before.get(path)
+                if entry is None or entry.inode != inode:  # gone, or replaced under its name
+                    del self._owned[path]
+                    descriptor.close()
             missing = [path for path in self._before if path not in self._owned]
             if len(self._before) > WATCH_DESCRIPTORS_MAX:
                 raise WatchUnavailableError(f"kqueue: more than {WATCH_DESCRIPTORS_MAX} files")
             opened = await hop(lambda: _open_each(missing), undo=_close_each)
             for path, fd in opened:
-                self._owned[path] = Descriptor(fd)
+                self._owned[path] = self._before[path].inode, Descriptor(fd)
                 event = select.kevent(
                     fd, select.KQ_FILTER_VNODE, select.KQ_EV_ADD | select.KQ_EV_CLEAR, _NEWS
                 )
@@ -104,7 +107,7 @@ if sys.platform != "linux" and sys.platform != "win32":
             """Close the queue and what was opened."""
             if self._queue is not None:
                 self._queue.close()
-            for descriptor in self._owned.values():
+            for _, descriptor in self._owned.values():
                 descriptor.close()
             self._owned.clear()
 
