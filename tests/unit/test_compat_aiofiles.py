@@ -280,6 +280,22 @@ def test_detach_gives_a_synchronous_file_at_the_same_position(
             await opening.__aexit__(None, None, None)
         with pytest.raises(ValueError, match="has been detached"):
             file.detach()
+        if not binary_mode:
+            assert (file.mode, file.errors, file.line_buffering) == (mode, "strict", False)
+
+    run(main())
+
+
+def test_what_appends_is_detached_where_it_was_read(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+
+    async def main() -> None:
+        file = await aiofiles.open(path, "ab+")
+        await file.seek(2)
+        assert await file.read(2) == b"23"
+        with file.detach() as raw:
+            assert raw.read(2) == b"45"
 
     run(main())
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,24 @@ def test_spooled_files(run: Any) -> None:
             await file.write(b"6")
             await file.seek(0)
             assert await file.read() == b"123456"
+
+    run(main())
+
+
+def test_directories_use_the_given_executor(run: Any, tmp_path: Path) -> None:
+    class Counted(ThreadPoolExecutor):
+        count = 0
+
+        def submit(self, *arguments: Any, **named: Any) -> Any:
+            self.count += 1
+            return super().submit(*arguments, **named)
+
+    async def main() -> None:
+        with Counted(1) as executor:
+            async with tempfile.TemporaryDirectory(dir=tmp_path, executor=executor):
+                assert executor.count == 1
+            assert executor.count == 2
+        assert names(tmp_path) == []
 
     run(main())
 

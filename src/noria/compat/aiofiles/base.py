@@ -167,10 +167,9 @@ class AiofilesContextManager(Awaitable[T], AbstractAsyncContextManager[T], Gener
     ) -> None:
         """Close it."""
         found: Any = self._obj
-        leave = found._leave if isinstance(found, AsyncBase) else partial(_leave, found._file)
-        await leave(exc_type, exc_val, exc_tb)
+        if hasattr(type(found), "_leave"):
+            await found._leave(exc_type, exc_val, exc_tb)
+        else:  # a class of its user's, given to `wrap.register`
+            leave = partial(found._file.__exit__, exc_type, exc_val, exc_tb)
+            await asyncio.get_running_loop().run_in_executor(None, leave)
         self._obj = None
-
-
-async def _leave(file: Any, *raised: Any) -> None:
-    await asyncio.get_running_loop().run_in_executor(None, file.__exit__, *raised)

@@ -71,6 +71,9 @@ class AsyncTemporaryDirectory(DirectoryKind):
         loop = asyncio.get_running_loop() if self._loop is None else self._loop
         return await loop.run_in_executor(self._executor, partial(getattr(self._file, name), *args))
 
+    async def _leave(self, *raised: Any) -> None:
+        await self._in_executor("__exit__", *raised)
+
     async def close(self) -> None:
         """Remove the directory with everything in it."""
         await self.cleanup()

@@ -7,6 +7,7 @@ The object inside, `_file`, is a BinaryFile or a TextFile of noria's. It is ther
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 from noria.compat.aiofiles.base import AsyncBase
@@ -20,15 +21,22 @@ if TYPE_CHECKING:
     from noria.fs import BinaryFile
 
 _ANSWERED = frozenset({"isatty", "readable", "seekable", "writable"})
+_KEPT = ("encoding", "errors", "line_buffering", "mode")
 _BYTES = [name for name in binary.AWAITED if name not in _ANSWERED]
 _TEXT = [name for name in text.AWAITED if name not in _ANSWERED]
 
 
 class Detached:
-    """Stands where a file was that has been detached."""
+    """Stands where a file was that has been detached.
 
-    def __init__(self, what: str) -> None:
+    Args:
+        what: has been taken from it.
+        kept: what it still tells.
+    """
+
+    def __init__(self, what: str, **kept: Any) -> None:
         self._what = what
+        self.__dict__.update(kept)
 
     def __getattr__(self, name: str) -> Any:
         raise ValueError(f"{self._what} has been detached")
@@ -95,9 +103,10 @@ class NoriaText(NoriaFile, text.AsyncTextIOWrapper):
 
         Its position is behind what was read ahead to be decoded, as with io.TextIOWrapper.
         """
-        mode = self._file.buffer.mode
-        raw = _synchronous(self._file.buffer)
-        self._file = Detached("underlying buffer")
+        file = self._file
+        mode = file.buffer.mode
+        raw = _synchronous(file.buffer)
+        self._file = Detached("underlying buffer", **{name: getattr(file, name) for name in _KEPT})
         if "+" in mode:
             return io.BufferedRandom(raw)
         return io.BufferedReader(raw) if "r" in mode else io.BufferedWriter(raw)
@@ -120,6 +129,12 @@ def around(file: Any, *, unbuffered: bool) -> Any:
 def _synchronous(file: BinaryFile) -> io.FileIO:
     name, mode, closefd = file.name, file.mode, file.closefd
     fd = file.detach()
+    try:
+        position = os.lseek(fd, 0, os.SEEK_CUR)
+    except OSError:
+        position = -1
     raw = io.FileIO(fd, mode, closefd)
+    if position >= 0:
+        raw.seek(position)  # appending, it has moved to the end
     raw.name = name
     return raw
