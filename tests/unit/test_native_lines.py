@@ -21,9 +21,9 @@ def lines_of(module: ModuleType, data: Any, end: str = "\n", rest: list[Any] | N
             return rest.pop(0)
         raise StopAsyncIteration
 
-    made = module.Lines(more, end)
+    made = module.Lines(end)
     made.data = data
-    return made
+    return made, module.LineIterator(made, more)
 
 
 async def collect(lines: Any) -> list[Any]:
@@ -37,22 +37,22 @@ async def collect(lines: Any) -> list[Any]:
     ids=ascii,
 )
 def test_whole_lines_are_given_and_the_rest_is_kept(module: ModuleType, data: Any) -> None:
-    lines = lines_of(module, data, rest=["from more"])
+    lines, iterator = lines_of(module, data, rest=["from more"])
     end = b"\n" if isinstance(data, bytes) else "\n"
     whole = [line + end for line in data.split(end)[:-1]]
-    assert asyncio.run(collect(lines)) == [*whole, "from more"]
+    assert asyncio.run(collect(iterator)) == [*whole, "from more"]
     assert data[lines.at :] == data[sum(map(len, whole)) :]
 
 
 @native
 def test_another_end_and_none_at_all(module: ModuleType) -> None:
-    assert asyncio.run(collect(lines_of(module, "a\nb\rc\r", "\r"))) == ["a\nb\r", "c\r"]
-    assert asyncio.run(collect(lines_of(module, "a\nb\n", "", rest=["all"]))) == ["all"]
+    assert asyncio.run(collect(lines_of(module, "a\nb\rc\r", "\r")[1])) == ["a\nb\r", "c\r"]
+    assert asyncio.run(collect(lines_of(module, "a\nb\n", "", rest=["all"])[1])) == ["all"]
 
 
 @native
 def test_it_goes_on_from_where_it_was_set(module: ModuleType) -> None:
-    lines = lines_of(module, "one\ntwo\n")
+    lines, _ = lines_of(module, "one\ntwo\n")
     lines.at = 2
     assert lines.next_line() == "e\n"
     assert lines.next_line() == "two\n"
@@ -61,10 +61,10 @@ def test_it_goes_on_from_where_it_was_set(module: ModuleType) -> None:
 
 @native
 def test_lines_that_are_kept_before_they_are_awaited_stay_apart(module: ModuleType) -> None:
-    lines = lines_of(module, b"1\n2\n3\n")
+    _, iterator = lines_of(module, b"1\n2\n3\n")
 
     async def main() -> list[Any]:
-        kept = [lines.__anext__() for _ in range(3)]
+        kept = [iterator.__anext__() for _ in range(3)]
         return [await each for each in kept]
 
     assert asyncio.run(main()) == [b"1\n", b"2\n", b"3\n"]

@@ -10,6 +10,7 @@ from noria.files.buffered import BufferedFile
 from noria.files.hops import hop
 from noria.files.locks import Locking
 from noria.limits import STREAM_READ_ALL_BYTES
+from noria.native.lines import LineIterator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -168,7 +169,7 @@ class BinaryFile(BufferedFile):
         self._check_can(self.can_read, "read")
         if not self._limit:
             return self._iterate()
-        return self._lines
+        return LineIterator(self._lines, self._next_line)
 
     async def __anext__(self) -> bytes:
         """Give the next line."""

@@ -55,7 +55,7 @@ class BufferedFile(File):
         self.mode = mode
         self._limit = STREAM_BUFFER_BYTES if buffering < 0 else buffering
         self._chunk = self._limit or STREAM_BUFFER_BYTES
-        self._lines = Lines(self._next_line, "\n")
+        self._lines = Lines("\n")
         self._writing = bytearray()
         self._tail: tuple[asyncio.Future[Any], bytearray] | None = None
         self._turn = asyncio.Lock()
@@ -74,9 +74,6 @@ class BufferedFile(File):
     def closed(self) -> bool:
         """Whether it was closed, or is being closed."""
         return self._ended or self.fd < 0
-
-    async def _next_line(self) -> Any:
-        raise NotImplementedError
 
     def _check_open(self) -> None:
         if self._ended or self.fd < 0:

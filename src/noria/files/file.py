@@ -296,6 +296,8 @@ class File:
         self._check(self.can_write, 0, 0, "writing")
         if not self.appending:
             raise io.UnsupportedOperation("append: the file is not open in mode 'a'")
+        if self.alignment and not views.fits(view, self.alignment, 0, len(view)):
+            check_aligned(self.alignment, 0, len(view), view)
         if not len(view):
             return settled(self.host, 0, False)
         return WriteTransfer(self, view, 0, _WRITING, False).start()

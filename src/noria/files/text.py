@@ -18,7 +18,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noria.files.cookies import Cookie, cookie_of
-from noria.native.lines import Lines
+from noria.native.lines import LineIterator, Lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -104,7 +104,7 @@ class TextFile:
         self.encoding = like.encoding
         self.errors: str = like.errors or "strict"
         self._newline = newline
-        self._lines = Lines(self._next_line, _ENDS[newline])
+        self._lines = Lines(_ENDS[newline])
         self._lines.data = ""
         self._written_end = os.linesep if newline is None else newline or "\n"
         self._encoder: Any = None
@@ -206,7 +206,7 @@ class TextFile:
     def __aiter__(self) -> AsyncIterator[str]:
         """Iterate over the lines; those that were read ahead come without a turn of the loop."""
         self._check(self.buffer.can_read, "not readable")
-        return self._lines
+        return LineIterator(self._lines, self._next_line)
 
     async def __anext__(self) -> str:
         """Give the next line."""

@@ -6,10 +6,14 @@ cdef class NextLine(Awaited):
 
 
 cdef class Lines:
-    cdef object more
     cdef Py_UCS4 end
     cdef public object data
     cdef public Py_ssize_t at
-    cdef NextLine _line
 
     cpdef object next_line(self)
+
+
+cdef class LineIterator:
+    cdef Lines lines
+    cdef object more
+    cdef NextLine line

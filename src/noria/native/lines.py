@@ -17,38 +17,22 @@ class NextLine(Awaited):
 
 
 class Lines:
-    """What was read and not yet given, an asynchronous iterator over its lines.
+    """What was read and not yet given.
 
     Args:
-        more: a coroutine function that reads on and gives the next line, or raises
-            StopAsyncIteration; called when no whole line is there.
-        end: the character that ends lines; "" if there is more than one such, then `more` is
-            called for every line.
+        end: the character that ends lines; "" if it takes more than one to tell.
 
     Attributes:
         data: bytes or text.
         at: where in `data` begins what has not been given.
     """
 
-    __slots__ = ("_end", "_more", "at", "data")
+    __slots__ = ("_end", "at", "data")
 
-    def __init__(self, more: Callable[[], Awaitable[Any]], end: str) -> None:
-        self._more = more
+    def __init__(self, end: str) -> None:
         self._end = end
         self.data: Any = b""
         self.at = 0
-
-    def __aiter__(self) -> Lines:
-        return self
-
-    def __anext__(self) -> Awaitable[Any]:
-        found = self.next_line()
-        if found is None:
-            return self._more()
-        line = NextLine()
-        line.stage = DONE
-        line.outcome = found
-        return line
 
     def next_line(self) -> Any:
         """Give the next line with its end, None if no whole one is there."""
@@ -61,3 +45,31 @@ class Lines:
             return None
         self.at = stop
         return data[at:stop]
+
+
+class LineIterator:
+    """An asynchronous iterator over lines.
+
+    Args:
+        lines: where they are.
+        more: a coroutine function that reads on and gives the next line, or raises
+            StopAsyncIteration; called when no whole line is there.
+    """
+
+    __slots__ = ("_lines", "_more")
+
+    def __init__(self, lines: Lines, more: Callable[[], Awaitable[Any]]) -> None:
+        self._lines = lines
+        self._more = more
+
+    def __aiter__(self) -> LineIterator:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        found = self._lines.next_line()
+        if found is None:
+            return self._more()
+        line = NextLine()
+        line.stage = DONE
+        line.outcome = found
+        return line

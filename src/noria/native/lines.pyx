@@ -18,39 +18,20 @@ cdef class NextLine(Awaited):
 
 
 cdef class Lines:
-    """What was read and not yet given, an asynchronous iterator over its lines.
+    """What was read and not yet given.
 
     Args:
-        more: a coroutine function that reads on and gives the next line, or raises
-            StopAsyncIteration; called when no whole line is there.
-        end: the character that ends lines; "" if there is more than one such, then `more` is
-            called for every line.
+        end: the character that ends lines; "" if it takes more than one to tell.
 
     Attributes:
         data: bytes or text.
         at: where in `data` begins what has not been given.
     """
 
-    def __init__(self, more, str end):
-        self.more = more
+    def __init__(self, str end):
         self.end = ord(end) if end else 0
         self.data = b""
         self.at = 0
-        self._line = NextLine.__new__(NextLine)
-
-    def __aiter__(self):
-        return self
-
-    def __anext__(self):
-        cdef NextLine line = self._line
-        cdef object found = self.next_line()
-        if found is None:
-            return self.more()
-        if Py_REFCNT(line) > 2:  # somebody has kept the one before
-            line = self._line = NextLine.__new__(NextLine)
-        line.stage = DONE_NOW
-        line.outcome = found
-        return line
 
     cpdef object next_line(self):
         """Give the next line with its end, None if no whole one is there."""
@@ -74,3 +55,32 @@ cdef class Lines:
             return None
         self.at = stop + 1
         return PyUnicode_Substring(data, at, stop + 1)
+
+
+cdef class LineIterator:
+    """An asynchronous iterator over lines.
+
+    Args:
+        lines: where they are.
+        more: a coroutine function that reads on and gives the next line, or raises
+            StopAsyncIteration; called when no whole line is there.
+    """
+
+    def __init__(self, Lines lines, more):
+        self.lines = lines
+        self.more = more
+        self.line = NextLine.__new__(NextLine)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        cdef NextLine line = self.line
+        cdef object found = self.lines.next_line()
+        if found is None:
+            return self.more()
+        if Py_REFCNT(line) > 2:  # somebody has kept the one before
+            line = self.line = NextLine.__new__(NextLine)
+        line.stage = DONE_NOW
+        line.outcome = found
+        return line
