@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import noria
 from noria.core.catalog import CATALOG
 from noria.core.codes import (
     DATASYNC,
@@ -29,6 +31,8 @@ from noria.disk import linux_aio, queued
 from noria.disk.disk import Disk
 from noria.disk.registry import BACKENDS, choose
 from noria.errors import EngineUnavailableError
+from noria.files.file import File
+from noria.files.opening import open_file
 from noria.native import linux_aio as native
 from tests.disks import (
     BLOCK_BYTES,
@@ -323,6 +327,29 @@ def test_there_is_no_room_for_a_context(monkeypatch: pytest.MonkeyPatch) -> None
     disk.close([])
     assert (statistics.name, statistics.routes["threads"]) == ("threads", 1)
     assert "linux_aio cannot be set up" in statistics.reason
+
+
+@real
+def test_direct_files_of_a_loop_without_a_ring_come_here(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By themselves, and nothing else does."""
+    assert files.asynchronous
+    monkeypatch.delenv("NORIA_DISK", raising=False)
+
+    async def main() -> dict[str, int]:
+        direct = await open_file(File, files.path, os.O_RDWR, direct=True)
+        buffered = await open_file(File, files.path, os.O_RDWR)
+        reads = [direct.read_at(BLOCK_BYTES, number * BLOCK_BYTES) for number in range(20)]
+        assert b"".join(await asyncio.gather(*reads)) == files.data[: 20 * BLOCK_BYTES]
+        await buffered.write_at(b"data", 0)
+        routes = dict(direct.host.engine.disk_statistics().routes)
+        await direct.close()
+        await buffered.close()
+        return routes
+
+    with asyncio.Runner(loop_factory=lambda: noria.new_event_loop("epoll")) as runner:
+        assert runner.run(main())["linux_aio"] == 20
 
 
 # -- what the calls are, as strace sees them ----------------------------------------------------

@@ -19,7 +19,8 @@
 
 /* -- lists ---------------------------------------------------------------------------------- */
 
-static void noria_control_append(struct noria_controls *list, struct noria_control *control) {
+static inline void noria_control_append(struct noria_controls *list,
+                                        struct noria_control *control) {
     control->next = NULL;
     control->before = list->last;
     if (list->last) list->last->next = control; else list->first = control;
@@ -27,15 +28,16 @@ static void noria_control_append(struct noria_controls *list, struct noria_contr
     list->count++;
 }
 
-static void noria_control_remove(struct noria_controls *list, struct noria_control *control) {
+static inline void noria_control_remove(struct noria_controls *list,
+                                        struct noria_control *control) {
     if (control->before) control->before->next = control->next; else list->first = control->next;
     if (control->next) control->next->before = control->before; else list->last = control->before;
     list->count--;
 }
 
 /* The mutex is held. */
-static void noria_control_end(struct noria_posix *queue, struct noria_control *control,
-                              long long result, int refused) {
+static inline void noria_control_end(struct noria_posix *queue, struct noria_control *control,
+                                     long long result, int refused) {
     control->state = NORIA_CONTROL_ENDED;
     control->result = result;
     control->refused = refused;
@@ -45,7 +47,7 @@ static void noria_control_end(struct noria_posix *queue, struct noria_control *c
 }
 
 /* Take a request that is given if it has ended; the mutex is held. */
-static int noria_control_take(struct noria_posix *queue, struct noria_control *control) {
+static inline int noria_control_take(struct noria_posix *queue, struct noria_control *control) {
     ssize_t result;
     int failure = aio_error(&control->aiocb);
     queue->counts[NORIA_AIO_ERROR]++;
@@ -58,7 +60,7 @@ static int noria_control_take(struct noria_posix *queue, struct noria_control *c
     return 1;
 }
 
-static int noria_posix_scan(struct noria_posix *queue) {
+static inline int noria_posix_scan(struct noria_posix *queue) {
     struct noria_control *each, *next;
     int count = 0;
     for (each = queue->given.first; each; each = next) {
@@ -68,13 +70,14 @@ static int noria_posix_scan(struct noria_posix *queue) {
     return count;
 }
 
-static long long noria_posix_told(const struct noria_posix *queue) {
+static inline long long noria_posix_told(const struct noria_posix *queue) {
     return queue->post < 0 ? 0 : __atomic_load_n(&noria_posts[queue->post].told, __ATOMIC_SEQ_CST);
 }
 
 /* -- the helper ----------------------------------------------------------------------------- */
 
-static void noria_posix_until(struct timespec *until, clockid_t clock, long long duration_ns) {
+static inline void noria_posix_until(struct timespec *until, clockid_t clock,
+                                     long long duration_ns) {
     clock_gettime(clock, until);
     until->tv_sec += duration_ns / 1000000000;
     until->tv_nsec += duration_ns % 1000000000;
@@ -83,7 +86,7 @@ static void noria_posix_until(struct timespec *until, clockid_t clock, long long
 
 /* Wait for the first of what is given now, or for `duration_ns`. The mutex is held before and
  * after; only who calls this takes requests, so none of them goes away meanwhile. */
-static void noria_posix_suspend(struct noria_posix *queue, long long duration_ns) {
+static inline void noria_posix_suspend(struct noria_posix *queue, long long duration_ns) {
     struct timespec timeout = {duration_ns / 1000000000, duration_ns % 1000000000};
     int count = 0;
     for (struct noria_control *each = queue->given.first; each; each = each->next)
@@ -99,7 +102,7 @@ static void noria_posix_suspend(struct noria_posix *queue, long long duration_ns
 }
 
 /* One round of waiting: how many have ended, -1 when the queue is closing. */
-static int noria_posix_attend(struct noria_posix *queue) {
+static inline int noria_posix_attend(struct noria_posix *queue) {
     int count = 0;
     pthread_mutex_lock(&queue->mutex);
     while (!queue->given.count && !queue->closing)
@@ -111,7 +114,7 @@ static int noria_posix_attend(struct noria_posix *queue) {
 }
 
 /* Ring for what has ended and was not told for a whole round. */
-static void noria_posix_check(struct noria_posix *queue) {
+static inline void noria_posix_check(struct noria_posix *queue) {
     struct timespec until;
     int found = 0;
     pthread_mutex_lock(&queue->mutex);
@@ -135,7 +138,7 @@ static void noria_posix_check(struct noria_posix *queue) {
     pthread_mutex_unlock(&queue->mutex);
 }
 
-static void *noria_posix_help(void *argument) {
+static inline void *noria_posix_help(void *argument) {
     struct noria_posix *queue = argument;
     while (!__atomic_load_n(&queue->closing, __ATOMIC_SEQ_CST)) {
         if (queue->mode != NORIA_TOLD_BY_SUSPEND) noria_posix_check(queue);
@@ -145,7 +148,7 @@ static void *noria_posix_help(void *argument) {
 }
 
 /* Start the helper, with all signals blocked: they are the loop's. */
-static int noria_posix_start(struct noria_posix *queue) {
+static inline int noria_posix_start(struct noria_posix *queue) {
     pthread_attr_t attributes;
     sigset_t all, before;
     int failure;
@@ -165,14 +168,14 @@ static int noria_posix_start(struct noria_posix *queue) {
 
 /* Whether there can be a queue: 0, ENOSYS, or EPERM in a child of a process whose library has
  * threads for it, which are not there after fork(2). */
-static int noria_posix_usable(void) {
+static inline int noria_posix_usable(void) {
 #ifdef __GLIBC__
     if (noria_posix_user && noria_posix_user != getpid()) return EPERM;
 #endif
     return NORIA_HAS_AIO ? 0 : ENOSYS;
 }
 
-static int noria_posix_knows(int mode) {
+static inline int noria_posix_knows(int mode) {
 #if defined(SIGEV_THREAD) && !defined(__APPLE__)
     if (mode == NORIA_TOLD_BY_THREAD) return NORIA_HAS_AIO;
 #endif
@@ -182,7 +185,7 @@ static int noria_posix_knows(int mode) {
     return mode == NORIA_TOLD_BY_SUSPEND && NORIA_HAS_AIO;
 }
 
-static int noria_posix_pipe(struct noria_posix *queue) {
+static inline int noria_posix_pipe(struct noria_posix *queue) {
     int ends[2];
     if (pipe(ends) < 0) return errno;
     for (int each = 0; each < 2; each++) {
@@ -195,7 +198,7 @@ static int noria_posix_pipe(struct noria_posix *queue) {
 }
 
 /* Stop being told: nothing touches bell and pipe any more. */
-static void noria_posix_leave(struct noria_posix *queue) {
+static inline void noria_posix_leave(struct noria_posix *queue) {
     int over = !queue->given.count && noria_signal_over(queue);
     noria_signal_leave(queue, over);
     noria_post_close(queue->post);
@@ -207,7 +210,7 @@ static void noria_posix_leave(struct noria_posix *queue) {
     }
 }
 
-static void noria_posix_free(struct noria_posix *queue) {
+static inline void noria_posix_free(struct noria_posix *queue) {
     pthread_cond_destroy(&queue->changed);
     pthread_mutex_destroy(&queue->mutex);
     free(queue->numbers);
@@ -217,8 +220,9 @@ static void noria_posix_free(struct noria_posix *queue) {
 }
 
 /* Make a queue; 0 or an errno. */
-static int noria_posix_make(struct noria_posix **made, int mode, int bell, int outstanding_max,
-                            long long check_ns, long long suspend_ns, size_t stack_bytes) {
+static inline int noria_posix_make(struct noria_posix **made, int mode, int bell,
+                                   int outstanding_max, long long check_ns,
+                                   long long suspend_ns, size_t stack_bytes) {
     struct noria_posix *queue = calloc(1, sizeof *queue);
     pthread_condattr_t attributes;
     long most = -1;
@@ -264,7 +268,7 @@ static int noria_posix_make(struct noria_posix **made, int mode, int bell, int o
     return 0;
 }
 
-static int noria_posix_submit(struct noria_posix *queue, struct noria_control *control) {
+static inline int noria_posix_submit(struct noria_posix *queue, struct noria_control *control) {
     if (queue->closing) return -EBADF;
     pthread_mutex_lock(&queue->mutex);
     if (!queue->free_count) {
@@ -279,7 +283,7 @@ static int noria_posix_submit(struct noria_posix *queue, struct noria_control *c
     return 0;
 }
 
-static void noria_posix_describe(struct noria_posix *queue, struct noria_control *control) {
+static inline void noria_posix_describe(struct noria_posix *queue, struct noria_control *control) {
     struct sigevent *event = &control->aiocb.aio_sigevent;
     memset(event, 0, sizeof *event);
     event->sigev_notify = SIGEV_NONE;
@@ -299,7 +303,7 @@ static void noria_posix_describe(struct noria_posix *queue, struct noria_control
 }
 
 /* The mutex is held, as it is when anything is told to the helper. */
-static void noria_control_give(struct noria_posix *queue, struct noria_control *control) {
+static inline void noria_control_give(struct noria_posix *queue, struct noria_control *control) {
     control->state = NORIA_CONTROL_GIVEN;
     control->late = 0;
     queue->begun++;
@@ -307,7 +311,7 @@ static void noria_control_give(struct noria_posix *queue, struct noria_control *
     if (queue->given.count == 1) pthread_cond_signal(&queue->changed);
 }
 
-static void noria_posix_begin_one(struct noria_posix *queue, struct noria_control *control) {
+static inline void noria_posix_begin_one(struct noria_posix *queue, struct noria_control *control) {
     struct aiocb *aiocb = &control->aiocb;
     int which, result;
     if (control->sync) {
@@ -328,8 +332,8 @@ static void noria_posix_begin_one(struct noria_posix *queue, struct noria_contro
 /* Begin several by one call. Of those of a call that failed some may run, some may have ended, and
  * some were never looked at, which have the result 0 of a fresh structure: those are for others,
  * for whom doing it again is the same. */
-static void noria_posix_begin_list(struct noria_posix *queue, struct noria_control **controls,
-                                   int count) {
+static inline void noria_posix_begin_list(struct noria_posix *queue,
+                                          struct noria_control **controls, int count) {
     struct aiocb *list[NORIA_LIST_MOST];
     int result, failure;
     for (int each = 0; each < count; each++) list[each] = &controls[each]->aiocb;
@@ -349,7 +353,7 @@ static void noria_posix_begin_list(struct noria_posix *queue, struct noria_contr
     }
 }
 
-static void noria_posix_hand_over(struct noria_posix *queue) {
+static inline void noria_posix_hand_over(struct noria_posix *queue) {
     struct noria_control *batch[NORIA_LIST_MOST], *each;
     int count, startable = 1;
     if (!queue->gathered.count) return;
@@ -371,7 +375,7 @@ static void noria_posix_hand_over(struct noria_posix *queue) {
     pthread_mutex_unlock(&queue->mutex);
 }
 
-static int noria_posix_ready(struct noria_posix *queue) {
+static inline int noria_posix_ready(struct noria_posix *queue) {
     int ready;
     pthread_mutex_lock(&queue->mutex);
     ready = queue->ended.count || queue->missed || noria_posix_told(queue) != queue->seen;
@@ -380,7 +384,7 @@ static int noria_posix_ready(struct noria_posix *queue) {
 }
 
 /* Look at those whose numbers came by the pipe. */
-static void noria_posix_read_numbers(struct noria_posix *queue) {
+static inline void noria_posix_read_numbers(struct noria_posix *queue) {
     int32_t numbers[64];
     ssize_t size;
     do {
@@ -395,7 +399,7 @@ static void noria_posix_read_numbers(struct noria_posix *queue) {
     } while (size == (ssize_t)sizeof numbers);
 }
 
-static struct noria_control *noria_posix_reap(struct noria_posix *queue, int most) {
+static inline struct noria_control *noria_posix_reap(struct noria_posix *queue, int most) {
     struct noria_control *first, *last;
     long long told;
     pthread_mutex_lock(&queue->mutex);
@@ -422,7 +426,7 @@ static struct noria_control *noria_posix_reap(struct noria_posix *queue, int mos
 }
 
 /* 1 if the request has ended by this. */
-static int noria_posix_cancel(struct noria_posix *queue, struct noria_control *control) {
+static inline int noria_posix_cancel(struct noria_posix *queue, struct noria_control *control) {
     int cancelled = 0;
     pthread_mutex_lock(&queue->mutex);
     if (control->state == NORIA_CONTROL_GATHERED) {
@@ -441,7 +445,7 @@ static int noria_posix_cancel(struct noria_posix *queue, struct noria_control *c
 }
 
 /* End the helper; who has another one has told it to end, and waited. */
-static void noria_posix_stop(struct noria_posix *queue) {
+static inline void noria_posix_stop(struct noria_posix *queue) {
     pthread_mutex_lock(&queue->mutex);
     __atomic_store_n(&queue->closing, 1, __ATOMIC_SEQ_CST);
     pthread_cond_broadcast(&queue->changed);
@@ -451,7 +455,7 @@ static void noria_posix_stop(struct noria_posix *queue) {
 }
 
 /* Cancel what can be cancelled, wait for the rest; how many still run. */
-static int noria_posix_finish(struct noria_posix *queue, long long timeout_ns) {
+static inline int noria_posix_finish(struct noria_posix *queue, long long timeout_ns) {
     struct noria_control *each, *next;
     struct timespec now, until;
     noria_posix_stop(queue);
@@ -474,8 +478,8 @@ static int noria_posix_finish(struct noria_posix *queue, long long timeout_ns) {
     return queue->given.count;
 }
 
-static void noria_control_fill(struct noria_control *control, int fd, void *memory, size_t size,
-                               long long offset, int writes, int sync) {
+static inline void noria_control_fill(struct noria_control *control, int fd, void *memory,
+                                      size_t size, long long offset, int writes, int sync) {
     memset(control, 0, sizeof *control);
     control->aiocb.aio_fildes = fd;
     control->aiocb.aio_buf = memory;
@@ -489,7 +493,7 @@ static void noria_control_fill(struct noria_control *control, int fd, void *memo
 #endif
 }
 
-static int noria_posix_count(struct noria_posix *queue) {
+static inline int noria_posix_count(struct noria_posix *queue) {
     int count;
     pthread_mutex_lock(&queue->mutex);
     count = queue->gathered.count + queue->given.count + queue->ended.count;
@@ -497,7 +501,7 @@ static int noria_posix_count(struct noria_posix *queue) {
     return count;
 }
 
-static long long noria_posix_calls(struct noria_posix *queue, int which) {
+static inline long long noria_posix_calls(struct noria_posix *queue, int which) {
     long long count;
     pthread_mutex_lock(&queue->mutex);
     count = which == NORIA_TOLD ? noria_posix_told(queue) : queue->counts[which];

@@ -89,14 +89,14 @@ static int noria_post_of[NORIA_SIGNALS]; /* by signal, plus one */
 static int noria_handling[NORIA_SIGNALS];
 static pid_t noria_posix_user; /* the process whose library has threads for it */
 
-static void noria_post_ring(int bell) {
+static inline void noria_post_ring(int bell) {
     uint64_t one = 1; /* what an eventfd takes */
     ssize_t written = bell < 0 ? 0 : write(bell, &one, sizeof one);
     (void)written; /* a bell that is full rings */
 }
 
 /* SIGEV_THREAD: the low byte is the post, the rest tells its life from the next one. */
-static void noria_told_in_thread(union sigval value) {
+static inline void noria_told_in_thread(union sigval value) {
     unsigned which = (unsigned)value.sival_int;
     struct noria_post *post = &noria_posts[which % NORIA_POSTS];
     pthread_mutex_lock(&noria_posts_mutex);
@@ -108,7 +108,7 @@ static void noria_told_in_thread(union sigval value) {
 }
 
 /* SIGEV_SIGNAL: only what a signal handler may do (signal-safety(7)). */
-static void noria_told_by_signal(int number, siginfo_t *info, void *context) {
+static inline void noria_told_by_signal(int number, siginfo_t *info, void *context) {
     int failure = errno, which;
     (void)context;
     __atomic_add_fetch(&noria_handling[number], 1, __ATOMIC_SEQ_CST);
@@ -125,7 +125,7 @@ static void noria_told_by_signal(int number, siginfo_t *info, void *context) {
     errno = failure;
 }
 
-static int noria_post_open(int bell, int pipe) {
+static inline int noria_post_open(int bell, int pipe) {
     int found = -1;
     pthread_mutex_lock(&noria_posts_mutex);
     for (int each = 0; each < NORIA_POSTS && found < 0; each++) {
@@ -141,7 +141,7 @@ static int noria_post_open(int bell, int pipe) {
     return found;
 }
 
-static void noria_post_close(int post) {
+static inline void noria_post_close(int post) {
     if (post < 0) return;
     pthread_mutex_lock(&noria_posts_mutex);
     noria_posts[post].used = 0;
@@ -152,7 +152,7 @@ static void noria_post_close(int post) {
 /* -- the signal ----------------------------------------------------------------------------- */
 
 /* A real-time signal that nobody handles and the calling thread does not block, 0 for none. */
-static int noria_free_signal(void) {
+static inline int noria_free_signal(void) {
 #ifdef SIGRTMIN
     sigset_t blocked;
     struct sigaction action;
@@ -167,7 +167,7 @@ static int noria_free_signal(void) {
     return 0;
 }
 
-static int noria_signal_take(struct noria_posix *queue) {
+static inline int noria_signal_take(struct noria_posix *queue) {
     struct sigaction action;
     queue->signal = noria_free_signal();
     if (!queue->signal) return EAGAIN;
@@ -183,7 +183,7 @@ static int noria_signal_take(struct noria_posix *queue) {
 }
 
 /* Whether no signal for a request that has ended can still be sent. */
-static int noria_signal_over(struct noria_posix *queue) {
+static inline int noria_signal_over(struct noria_posix *queue) {
 #ifndef __GLIBC__
     struct timespec moment = {0, 1000000};
     if (!queue->signal) return 1;
@@ -202,7 +202,7 @@ static int noria_signal_over(struct noria_posix *queue) {
 
 /* Let go of pipe and bell. What was sent and not delivered is dropped by SIG_IGN (POSIX); what
  * may still be sent would end the process by default, so then it stays ignored. */
-static void noria_signal_leave(struct noria_posix *queue, int over) {
+static inline void noria_signal_leave(struct noria_posix *queue, int over) {
     struct sigaction now, ignore;
     struct timespec moment = {0, 100000};
     int number = queue->signal;
