@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from noria.disk.registry import DISKS
 from tests import tree
 
 if TYPE_CHECKING:
@@ -56,5 +57,15 @@ def test_each_program_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # One of the programs is a guest, for which not every engine will do.
+    monkeypatch.delenv("NORIA_ENGINE", raising=False)
     exec(program, {"__name__": "__main__"})
     assert re.fullmatch(printed, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", DISKS)
+def test_each_disk_backend_has_a_page(name: str) -> None:
+    page = tree.ROOT.joinpath("docs", "disks", f"{name}.md").read_text("utf-8")
+    assert page.startswith(f"# Backend `{name}`\n")
+    headings = re.findall(r"^## (.*)", page, re.MULTILINE)
+    assert (headings[0], headings[-2:]) == ("Facts", ["At the end", "Sources"])
