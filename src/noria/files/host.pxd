@@ -8,6 +8,7 @@ cdef class Host:
     cdef public LoopCore core
     cdef public bint native
     cdef public bint measuring
+    cdef public bint ringing
     cdef public int hits
     cdef public object spare
     cdef public list refused

@@ -28,6 +28,7 @@ class Host:
 
     Attributes:
         native: the loop is noria's own, and polls the engine itself.
+        ringing: what files ask for goes to the engine's ring, where it has the operation.
         measuring: there is more than one way to do what waits, and none was asked for.
         hits: reads answered at once since the last pause; who counts INLINE_HITS_MAX pauses.
         spare: the Settled that was given last, to be used again.
@@ -38,7 +39,9 @@ class Host:
         self.engine = engine
         self.core = loop if isinstance(loop, LoopCore) else None
         self.native = self.core is not None
-        self.measuring = _has_two_ways(engine)
+        found = engine.disk_statistics()
+        self.ringing = found.name == "uring"
+        self.measuring = self.ringing and not found.forced
         self.hits = 0
         self.spare: Any = None
         self.refused: list[FileOperation] = []
@@ -67,12 +70,6 @@ class Host:
         self.refused = []
         for op in waiting:
             op.submit()
-
-
-def _has_two_ways(engine: Engine) -> bool:
-    """Whether the engine's ring and threads are both free to choose, for nobody has chosen."""
-    found = engine.disk_statistics()
-    return found.name == "uring" and not found.forced
 
 
 def running_host() -> Host:

@@ -1,7 +1,7 @@
 """Changing names: rename, remove, make, link, and what a name's file carries besides its bytes.
 
-Each is a call of `os` in a thread, with its signature, result and exceptions. A call that has begun
-goes on to its end when its task is cancelled.
+Each is a call of `os`, with its signature, result and exceptions, done by the engine's ring if it
+can, or in a thread. A call that has begun goes on to its end when its task is cancelled.
 """
 
 from __future__ import annotations
@@ -11,10 +11,20 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from noria.core.codes import (
+    MAKE_DIRECTORY_AT,
+    REMOVE_DIRECTORY_AT,
+    RENAME_AT,
+    SYMLINK_AT,
+    UNLINK_AT,
+)
 from noria.files.hops import hop
+from noria.files.name_operation import change
 from noria.native import names as native
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from noria.files.status import Name, NameOrNumber
 
 RENAME_NOREPLACE: Final = 1
@@ -51,7 +61,17 @@ async def rename(
     if flags:
         await hop(partial(_rename_flags, src, dst, src_dir_fd, dst_dir_fd, flags))
     else:
-        await hop(partial(os.rename, src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd))
+        call = partial(os.rename, src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        await _rename(call, src, dst, src_dir_fd, dst_dir_fd)
+
+
+async def _rename(
+    call: Callable[[], object], src: Name, dst: Name, src_fd: int | None, dst_fd: int | None
+) -> None:
+    if src_fd == dst_fd:
+        await change(call, RENAME_AT, src, dst, dir_fd=src_fd)
+    else:
+        await hop(call)
 
 
 def _rename_flags(src: Any, dst: Any, src_fd: int | None, dst_fd: int | None, flags: int) -> None:
@@ -70,7 +90,8 @@ async def replace(
     src: Name, dst: Name, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> None:
     """Rename; what had the new name is replaced on every system (os.replace)."""
-    await hop(partial(os.replace, src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd))
+    call = partial(os.replace, src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+    await _rename(call, src, dst, src_dir_fd, dst_dir_fd)
 
 
 async def renames(old: Name, new: Name) -> None:
@@ -80,12 +101,12 @@ async def renames(old: Name, new: Name) -> None:
 
 async def unlink(path: Name, *, dir_fd: int | None = None) -> None:
     """Remove a name of a file (os.unlink; unlink(2))."""
-    await hop(partial(os.unlink, path, dir_fd=dir_fd))
+    await change(partial(os.unlink, path, dir_fd=dir_fd), UNLINK_AT, path, dir_fd=dir_fd)
 
 
 async def remove(path: Name, *, dir_fd: int | None = None) -> None:
     """Remove a name of a file; another word for `unlink` (os.remove)."""
-    await hop(partial(os.remove, path, dir_fd=dir_fd))
+    await change(partial(os.remove, path, dir_fd=dir_fd), UNLINK_AT, path, dir_fd=dir_fd)
 
 
 async def mkdir(path: Name, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
@@ -96,7 +117,8 @@ async def mkdir(path: Name, mode: int = 0o777, *, dir_fd: int | None = None) -> 
         mode: permissions, before the umask.
         dir_fd: directory that a relative name starts from.
     """
-    await hop(partial(os.mkdir, path, mode, dir_fd=dir_fd))
+    call = partial(os.mkdir, path, mode, dir_fd=dir_fd)
+    await change(call, MAKE_DIRECTORY_AT, path, mode=mode, dir_fd=dir_fd)
 
 
 async def makedirs(name: Name, mode: int = 0o777, exist_ok: bool = False) -> None:
@@ -112,7 +134,7 @@ async def makedirs(name: Name, mode: int = 0o777, exist_ok: bool = False) -> Non
 
 async def rmdir(path: Name, *, dir_fd: int | None = None) -> None:
     """Remove an empty directory (os.rmdir; rmdir(2))."""
-    await hop(partial(os.rmdir, path, dir_fd=dir_fd))
+    await change(partial(os.rmdir, path, dir_fd=dir_fd), REMOVE_DIRECTORY_AT, path, dir_fd=dir_fd)
 
 
 async def removedirs(name: Name) -> None:
@@ -159,7 +181,8 @@ async def symlink(
         target_is_directory: counts on Windows only.
         dir_fd: directory that a relative `dst` starts from.
     """
-    await hop(partial(os.symlink, src, dst, target_is_directory, dir_fd=dir_fd))
+    call = partial(os.symlink, src, dst, target_is_directory, dir_fd=dir_fd)
+    await change(call, SYMLINK_AT, src, dst, dir_fd=dir_fd)
 
 
 async def truncate(path: NameOrNumber, length: int) -> None:
