@@ -33,7 +33,8 @@ def new_event_loop(
             of the loop, and several of them cost one call.
         restricted: have the kernel refuse everything but receives, sends, polls and their
             cancellation on the engine `uring`'s ring, for good (io_uring_register(2),
-            RESTRICTIONS). Files then go by a disk backend. The other engines have nothing to restrict.
+            RESTRICTIONS). Files then go by a disk backend. The other engines have nothing to
+            restrict.
         disk: name of a disk backend, "uring" (the engine's own ring), "linux_aio", "threads" or
             "posix_aio"; None or "auto" asks NORIA_DISK, then takes the best available.
 
