@@ -161,6 +161,8 @@ def names(stage: Stage) -> None:
     first = {codes.REMOVE_DIRECTORY_AT: "empty", codes.MAKE_DIRECTORY_AT: "new"}
     name = made / first.get(stage.code, "file")
     stage.attributes = {"buffer": str(name), "address": str(made / "other")}
+    if stage.code == codes.WRITE_FILE:
+        stage.attributes |= {"buffer": b"data", "size": os.O_WRONLY | os.O_CREAT, "offset": 0o600}
 
 
 def child(stage: Stage) -> None:
@@ -204,6 +206,7 @@ KINDS: dict[int, Callable[[Stage], None]] = {
     codes.ADVISE: file,
     codes.RUN: file,
     codes.OPEN_AT: names,
+    codes.WRITE_FILE: names,
     codes.STATUS_AT: names,
     codes.UNLINK_AT: names,
     codes.REMOVE_DIRECTORY_AT: names,

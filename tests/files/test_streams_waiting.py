@@ -305,3 +305,19 @@ def test_direct(run: Run, tmp_path: Path) -> None:
             assert file.statistics().hits == 0
 
     run(main())
+
+
+def test_a_sync_flushes_first(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+
+    async def main() -> None:
+        async with noria.open(path, "wb") as file:
+            await file.write(b"one")
+            await file.sync()
+            assert path.read_bytes() == b"one"
+            await file.write(b"two")
+            await file.datasync()
+            assert path.read_bytes() == b"onetwo"
+            await file.sync()
+
+    run(main())

@@ -48,6 +48,7 @@ NUMBERS = {
     "SYMLINK_AT": 47,
     "ADVISE": 50,
     "RUN": 51,
+    "WRITE_FILE": 52,
     "WAIT_CHILD": 60,
 }
 """Numbers given out so far. They may appear in journals, so a line is added but never changed."""

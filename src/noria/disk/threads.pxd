@@ -11,6 +11,7 @@ cdef int _WAIT_CHILD
 cdef int _CODES
 cdef int _READ_AT
 cdef int _ADVISE
+cdef int _WRITE_FILE
 cdef int _READ_VECTOR_AT
 cdef int _WRITE_VECTOR_AT
 cdef int _PARTS_MAX

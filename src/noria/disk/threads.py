@@ -17,6 +17,7 @@ There are three crews, so that what hangs in one of them holds nobody up in anot
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 import noria.operations  # noqa: F401 - enters the operations into the catalog
@@ -58,9 +59,10 @@ DATA_CODES = frozenset(
         codes.WRITE_VECTOR_AT,
         codes.ALLOCATE,
         codes.ADVISE,
+        codes.WRITE_FILE,
     }
 )
-"""Operations on open files: the crew `data` does them."""
+"""Operations on open files, and whole files that are written: the crew `data` does them."""
 
 # Names for the compiler, typed in the .pxd.
 _EINVAL = errno.EINVAL
@@ -70,6 +72,7 @@ _WAIT_CHILD = codes.WAIT_CHILD
 _CODES = 256
 _READ_AT = codes.READ_AT
 _ADVISE = codes.ADVISE
+_WRITE_FILE = codes.WRITE_FILE
 _READ_VECTOR_AT = codes.READ_VECTOR_AT
 _WRITE_VECTOR_AT = codes.WRITE_VECTOR_AT
 _PARTS_MAX = VECTOR_PARTS_MAX
@@ -129,8 +132,13 @@ class ThreadBackend(DiskBackend):
             return self._data.submit(op)
         if op.code in (_READ_VECTOR_AT, _WRITE_VECTOR_AT) and len(op.buffer) > _PARTS_MAX:
             return -_EINVAL
-        advice = op.address if op.code == _ADVISE else 0
+        advice = op.address if op.code == _ADVISE else op.size if op.code == _WRITE_FILE else 0
         job = native.Job(op, op.code, op.fd, op.buffer, op.offset, op.size, advice)
+        if op.code == _WRITE_FILE:
+            name = os.fsencode(op.address)
+            if b"\0" in name:
+                return -_EINVAL
+            job.set_name(name)
         failure: int = self._crew.submit(job)
         if failure == 0:
             op.lent = job

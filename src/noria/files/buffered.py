@@ -14,12 +14,15 @@ import asyncio
 import contextlib
 import io
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noria.files.channel import Channel
 from noria.files.file import File
 from noria.limits import STREAM_BUFFER_BYTES
 from noria.native.lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 class BufferedFile(File):
@@ -200,6 +203,24 @@ class BufferedFile(File):
     def _tell_system(self) -> None:
         if self._shared:
             os.lseek(self.fd, self._ahead, os.SEEK_SET)
+
+    def sync(self) -> Awaitable[None]:
+        """Flush, then force data and metadata to the device (fsync(2)); see `File.sync`."""
+        return self._forced(File.sync)
+
+    def datasync(self) -> Awaitable[None]:
+        """Flush, then force data to the device (fdatasync(2)); see `File.datasync`."""
+        return self._forced(File.datasync)
+
+    def _forced(self, force: Callable[[File], Awaitable[None]]) -> Awaitable[None]:
+        if self._writing or self._tail is not None or self._turn.locked():
+            return self._flush_and(force)
+        return force(self)
+
+    async def _flush_and(self, force: Callable[[File], Awaitable[None]]) -> None:
+        async with self._turn:
+            await self._flush()
+        await force(self)
 
     async def close(self) -> None:
         """Flush and close. Idempotent; a close that is cancelled goes on by itself.

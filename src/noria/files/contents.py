@@ -21,17 +21,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noria.core.buffer import lend_readable
-from noria.core.operation import WAITING
+from noria.core.codes import WRITE_FILE
+from noria.core.operation import BY_THREAD, WAITING
 from noria.files.filesystems import filesystem_of
 from noria.files.hops import hop
 from noria.files.host import running_host
+from noria.files.name_operation import is_plain
+from noria.files.operation import FileOperation
 from noria.files.status import answered, look
-from noria.limits import INLINE_READ_BYTES_MAX
+from noria.limits import INLINE_READ_BYTES_MAX, TRANSFER_BYTES_MAX
 from noria.native import files as native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from noria.files.host import Host
     from noria.files.status import Name
 
 T = TypeVar("T")
@@ -204,8 +208,38 @@ async def _write_whole(
         sync = atomic
     if atomic:
         await hop(partial(_replace, name, make, mode, sync))
+    elif not sync and is_plain(name) and await _write_quickly(name, make(), mode):
+        return
     else:
         await _stepped(partial(_write, name, make, _WRITE | os.O_TRUNC, mode, sync))
+
+
+async def _write_quickly(name: Any, data: Any, mode: int) -> bool:
+    """Write it in a thread that needs no interpreter; False if it is not that simple."""
+    if len(data) > TRANSFER_BYTES_MAX or not isinstance(mode, int):
+        return False
+    op = WriteFileOperation(running_host(), name, data, mode)
+    try:
+        await op.start()
+    except OSError as exc:
+        if exc.errno != errno.ENXIO:
+            raise
+        return False
+    return True
+
+
+class WriteFileOperation(FileOperation):
+    """Opens a file, writes all of it, and closes it."""
+
+    __slots__ = ()
+
+    def __init__(self, host: Host, name: Any, data: Any, mode: int) -> None:
+        FileOperation.__init__(self, host, WRITE_FILE)
+        self.path = self.address = name
+        self.buffer = data
+        self.size = _WRITE | os.O_TRUNC
+        self.offset = mode
+        self.way = BY_THREAD
 
 
 def _read_now(name: Any) -> bytes | None:

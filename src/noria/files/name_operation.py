@@ -78,7 +78,7 @@ async def change(
     """
     host = running_host()
     names = [name] if second is None else [name, second]
-    plain = host.ringing and all(map(_is_plain, names)) and (dir_fd is None or dir_fd >= 0)
+    plain = host.ringing and all(map(is_plain, names)) and (dir_fd is None or dir_fd >= 0)
     if not plain or not isinstance(mode, int):
         await hop(call, host=host)
         return
@@ -87,7 +87,7 @@ async def change(
     await NameOperation(host, code, paths[0], (*paths, None)[1], mode, start).start()
 
 
-def _is_plain(name: Any) -> bool:
+def is_plain(name: Any) -> bool:
     """Whether a name is one that the kernel takes as it is."""
     if not isinstance(name, (str, bytes, os.PathLike)):
         return False

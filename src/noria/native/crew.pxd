@@ -11,6 +11,7 @@ cdef extern from *:
         struct noria_job *next, *before;
         void *owner;
         int kind, fd, parts, advice;
+        const char *name;
         void *memory;
         size_t size;
         long long offset, result;
@@ -25,6 +26,7 @@ cdef extern from *:
         int fd
         int parts
         int advice
+        const char *name
         void *memory
         size_t size
         long long offset
@@ -36,7 +38,10 @@ cdef extern from *:
 
 cdef class Job(Transfer):
     cdef noria_job _job
+    cdef bytes name
     cdef object _crew
+
+    cpdef object set_name(self, bytes name)
 
 
 cdef class Crew:

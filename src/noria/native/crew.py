@@ -26,6 +26,9 @@ class Job(Transfer):
         OSError: always (ENOSYS).
     """
 
+    def set_name(self, name: bytes) -> None:
+        """Say what file WRITE_FILE is about; without a null byte in it."""
+
 
 class Crew:
     """A crew that cannot be made.

@@ -13,6 +13,7 @@ class Job(Transfer):
     def __init__(
         self, token: object, kind: int, fd: int, buffer: object, offset: int, size: int, advice: int
     ) -> None: ...
+    def set_name(self, name: bytes) -> None: ...
 
 class Crew:
     def __init__(

@@ -14,6 +14,7 @@ as an engine does before it waits. A crew that is given up with calls that do no
 alive, with their memory, until they do.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from noria.native.transfer cimport Transfer
 
@@ -35,6 +36,7 @@ cdef extern from *:
     #include <signal.h>
     #include <stdlib.h>
     #include <string.h>
+    #include <sys/stat.h>
     #include <stdint.h>
     #include <sys/uio.h>
     #include <time.h>
@@ -110,11 +112,37 @@ cdef extern from *:
         jobs->count--;
     }
 
+    /* What may keep waiting for somebody else is not opened: ENXIO. */
+    static long long noria_write_file(struct noria_job *job) {
+        struct stat found;
+        size_t done = 0;
+        int kept = 0;
+        int fd;
+        if (stat(job->name, &found) == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode)) {
+            errno = ENXIO; /* a FIFO's reader would take its opening for the end */
+            return -1;
+        }
+        fd = open(job->name, job->advice | O_NONBLOCK | O_CLOEXEC, (mode_t)job->offset);
+        if (fd < 0) return -1;
+        if (fstat(fd, &found) < 0) kept = errno;
+        else if (!S_ISREG(found.st_mode)) kept = ENXIO;
+        while (!kept && done < job->size) {
+            ssize_t count = write(fd, (char *)job->memory + done, job->size - done);
+            if (count >= 0) done += count;
+            else if (errno != EINTR) kept = errno;
+        }
+        if (close(fd) < 0 && errno != EINTR && !kept) kept = errno;
+        if (!kept) return done;
+        errno = kept == EINTR ? EIO : kept;
+        return -1;
+    }
+
     static long long noria_call_once(struct noria_job *job) {
         switch (job->kind) {
         case NORIA_READ:
         case NORIA_READ_INTO: return pread(job->fd, job->memory, job->size, job->offset);
         case NORIA_WRITE: return pwrite(job->fd, job->memory, job->size, job->offset);
+        case NORIA_WRITE_FILE: return noria_write_file(job);
         case NORIA_FSYNC: return fsync(job->fd);
         case NORIA_TRUNCATE: return ftruncate(job->fd, job->offset);
         case NORIA_CLOSE: /* closed all the same when it was interrupted */
@@ -442,6 +470,11 @@ cdef class Job(Transfer):
         self._job.memory = self.memory
         self._job.size = self.size
         self._job.offset = self.offset
+
+    cpdef object set_name(self, bytes name):
+        """Say what file WRITE_FILE is about; without a null byte in it."""
+        self.name = name
+        self._job.name = PyBytes_AS_STRING(name)
 
 
 cdef class Crew:

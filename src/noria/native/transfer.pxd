@@ -9,7 +9,7 @@ cdef extern from *:
     enum {
         NORIA_READ = 30, NORIA_WRITE = 31, NORIA_FSYNC = 32, NORIA_DATASYNC = 33,
         NORIA_TRUNCATE = 34, NORIA_CLOSE = 35, NORIA_READ_INTO = 36, NORIA_READ_VECTOR = 37,
-        NORIA_WRITE_VECTOR = 38, NORIA_ALLOCATE = 39, NORIA_ADVISE = 50
+        NORIA_WRITE_VECTOR = 38, NORIA_ALLOCATE = 39, NORIA_ADVISE = 50, NORIA_WRITE_FILE = 52
     };
     """
     enum:
@@ -18,6 +18,7 @@ cdef extern from *:
         READ_INTO "NORIA_READ_INTO"
         READ_VECTOR "NORIA_READ_VECTOR"
         WRITE_VECTOR "NORIA_WRITE_VECTOR"
+        WRITE_FILE "NORIA_WRITE_FILE"
     struct iovec:
         void *iov_base
         size_t iov_len

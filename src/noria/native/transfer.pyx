@@ -66,7 +66,7 @@ cdef class Transfer:
         buffer: memory to write from or to read into, a list of such for vectors, else None.
         offset: position in the file; its new length for TRUNCATE.
         size: bytes to read where `buffer` is None, or the length of the range.
-        advice: number of posix_fadvise(2).
+        advice: number of posix_fadvise(2), or flags of open(2).
 
     Raises:
         TypeError, BufferError: `buffer` is no contiguous memory, or not writable.
@@ -89,7 +89,7 @@ cdef class Transfer:
             self.size = min(max(size, 0), <Py_ssize_t>TRANSFER_BYTES_MAX)
             self._made = new_bytes(self.size)
             self.memory = PyBytes_AS_STRING(<object>self._made)
-        elif kind == READ_INTO or kind == WRITE:
+        elif kind == READ_INTO or kind == WRITE or kind == WRITE_FILE:
             PyObject_GetBuffer(buffer, &self._view,
                                PyBUF_WRITABLE if kind == READ_INTO else PyBUF_SIMPLE)
             self._views = &self._view

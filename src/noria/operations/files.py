@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from noria.core.catalog import OFFLOAD, operation, result_of
 from noria.core.codes import (
@@ -24,11 +26,13 @@ from noria.core.codes import (
     RUN,
     TRUNCATE,
     WRITE_AT,
+    WRITE_FILE,
     WRITE_VECTOR_AT,
 )
 from noria.limits import TRANSFER_BYTES_MAX, VECTOR_PARTS_MAX
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable
 
     from noria.core.operation import Operation
@@ -141,6 +145,46 @@ def run(op: Operation) -> int:
         op.address = exc
         return -errno.EIO
     return 0
+
+
+@operation(code=WRITE_FILE, lane=OFFLOAD)
+def write_file(op: Operation) -> int:
+    """Write `op.buffer` into the file `op.address`; bytes written, which is all of them.
+
+    It is opened with the flags `op.size`, made with the mode `op.offset`, and closed. Nothing but a
+    regular file is written to, since anything else might wait for somebody: -ENXIO.
+    """
+    nonblocking: int = getattr(os, "O_NONBLOCK", 0)
+    try:
+        if not _is_regular(op.address):
+            return -errno.ENXIO  # a FIFO's reader would take its opening for the end
+        with open(op.address, "wb", 0, opener=partial(_open, op, nonblocking)) as file:
+            return _write_whole(file, memoryview(op.buffer).cast("B"))
+    except OSError as exc:
+        return result_of(exc)
+
+
+def _open(op: Operation, nonblocking: int, name: Any, _: int) -> int:
+    binary: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
+    return os.open(name, op.size | nonblocking | binary, op.offset)
+
+
+def _is_regular(name: Any) -> bool:
+    """Whether a name leads to a regular file, or to nothing, or to what opening refuses."""
+    try:
+        kind = os.stat(name).st_mode  # noqa: PTH116 - bytes stay bytes
+    except OSError:
+        return True
+    return stat.S_ISREG(kind) or stat.S_ISDIR(kind)
+
+
+def _write_whole(file: io.FileIO, data: memoryview) -> int:
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return -errno.ENXIO
+    done = 0
+    while done < len(data):
+        done += file.write(data[done:])
+    return done
 
 
 @operation(code=FSYNC, lane=OFFLOAD)
