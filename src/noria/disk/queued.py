@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import noria.operations  # noqa: F401 - enters the operations into the catalog
 from noria.core import codes
 from noria.core.catalog import CATALOG
+from noria.core.operation import DIRECT
 from noria.disk.interface import BackendStatistics, DiskBackend
-from noria.limits import OFFLOAD_CLOSE_SECONDS, OFFLOAD_QUEUE_MAX, VECTOR_PARTS_MAX
+from noria.limits import (
+    GATHERED_FRACTION_MAX,
+    OFFLOAD_CLOSE_SECONDS,
+    OFFLOAD_QUEUE_MAX,
+    VECTOR_PARTS_MAX,
+)
 from noria.native.transfer import has_position
 
 if TYPE_CHECKING:
@@ -36,6 +42,8 @@ _READ_AT = codes.READ_AT
 _READ_VECTOR_AT = codes.READ_VECTOR_AT
 _WRITE_VECTOR_AT = codes.WRITE_VECTOR_AT
 _PARTS_MAX = VECTOR_PARTS_MAX
+_DIRECT = DIRECT
+_FRACTION = GATHERED_FRACTION_MAX
 _rows = dict(CATALOG)  # what the system's queues know; who replaces a row has it done as it says
 
 REPLACED = "its row of the catalog was replaced"
@@ -72,6 +80,8 @@ class QueuedBackend(DiskBackend):
         DiskBackend.__init__(self, wake, bell, spill)
         sweep()
         self._submitted = 0
+        self._gathered = 0
+        self._in_flight = 0
         self._rerouted: dict[str, int] = {}
         self._closed = False
         self._queue: Any = self._make_queue()
@@ -107,7 +117,7 @@ class QueuedBackend(DiskBackend):
         """Gather an operation, or hand it on at once."""
         if CATALOG[op.code] is not _rows[op.code]:
             reason = REPLACED
-        elif op.code not in (_FSYNC, _DATASYNC) and not has_position(op.fd):
+        elif op.code not in (_FSYNC, _DATASYNC) and op.way != _DIRECT and not has_position(op.fd):
             reason = NO_POSITION  # asynchronous calls read a pipe, where pread(2) is ESPIPE
         else:
             reason = self._unfit(op)
@@ -121,6 +131,10 @@ class QueuedBackend(DiskBackend):
         if failure == 0:
             op.lent = request
             self._submitted += 1
+            self._gathered += 1
+            self._in_flight += 1
+            if _FRACTION <= self._in_flight <= self._gathered * _FRACTION:
+                self.flush()
         return failure
 
     def cancel(self, op: Operation) -> bool:
@@ -136,12 +150,14 @@ class QueuedBackend(DiskBackend):
 
     def flush(self) -> bool:
         """Hand over what was gathered."""
+        self._gathered = 0
         ready: bool = self._queue.flush()
         return ready
 
     def reap(self, done: list[Operation], count: int) -> None:
         """Take what is done, and hand on what is not."""
         for request in self._queue.reap(count):
+            self._in_flight -= 1
             op = request.token
             if op is not None:
                 self._settle(op, request, done)

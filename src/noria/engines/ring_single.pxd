@@ -15,6 +15,7 @@ cdef int _CONNECT
 cdef int _ALLOCATE
 cdef int _BACKEND
 cdef int _BY_THREAD
+cdef int _FRACTION
 cdef int _WAITING
 cdef int _CODES
 cdef int _CLOSE_FILE
@@ -28,6 +29,7 @@ cdef int _RESTART
 cdef class RingSingle(RingRequests):
     cdef long long _singles
     cdef long long _singles_done
+    cdef int _gathered
     cdef bint _learned
     cdef bytearray _can
     cdef bint _by_ring_known

@@ -18,7 +18,7 @@ from noria.engines import ring_files
 from noria.engines.interface import refuse
 from noria.engines.readiness import ReadinessEngine
 from noria.engines.ring_requests import RingRequests
-from noria.limits import OFFLOAD_QUEUE_MAX, UNASKED_CANCELS_MAX
+from noria.limits import GATHERED_FRACTION_MAX, OFFLOAD_QUEUE_MAX, UNASKED_CANCELS_MAX
 from noria.native import ring as native_ring
 from noria.native import sockets as native
 
@@ -36,6 +36,7 @@ _CONNECT = codes.CONNECT
 _ALLOCATE = codes.ALLOCATE
 _BACKEND = BACKEND
 _BY_THREAD = BY_THREAD
+_FRACTION = GATHERED_FRACTION_MAX
 _WAITING = WAITING
 _CODES = 256
 _CLOSE_FILE = codes.CLOSE_FILE
@@ -52,6 +53,7 @@ class RingSingle(RingRequests):
     def __init__(self, ring: native_ring.Ring) -> None:
         self._singles = 0
         self._singles_done = 0
+        self._gathered = 0
         self._learned = False
         self._can = bytearray(_CODES)
         self._by_ring_known = False
@@ -80,6 +82,10 @@ class RingSingle(RingRequests):
             return True
         self._singles_done += 1
         self._queue_single(op)
+        self._gathered += 1
+        if self._singles >= _FRACTION and self._gathered * _FRACTION >= self._singles:
+            self._gathered = 0
+            self.flush()
         return False
 
     def _learn(self) -> None:
