@@ -33,6 +33,7 @@ from noria.disk.registry import BACKENDS, choose
 from noria.errors import EngineUnavailableError
 from noria.files.file import File
 from noria.files.opening import open_file
+from noria.limits import GATHERED_FRACTION_MAX
 from noria.native import linux_aio as native
 from tests.disks import (
     BLOCK_BYTES,
@@ -117,15 +118,15 @@ def test_direct_operations_are_the_kernels(rig: Rig, files: Files) -> None:
 def test_what_a_turn_gathers_is_one_call(rig: Rig, files: Files) -> None:
     reads = [
         operation(READ_INTO_AT, files.asynchronous, direct_memory(), number * BLOCK_BYTES)
-        for number in range(100)
+        for number in range(15)
     ]
     rig.submit(*reads, way=DIRECT)
     assert rig.own().calls["io_submit"] == 0
     rig.finish()
     own = rig.own().calls
-    assert (own["io_submit"], own["taken"]) == (1, 100)
-    assert 0 < own["ring_reads"] + own["io_getevents"] <= 100
-    assert [op.result for op in reads] == [BLOCK_BYTES] * 100
+    assert (own["io_submit"], own["taken"]) == (1, 15)
+    assert 0 < own["ring_reads"] + own["io_getevents"] <= 15
+    assert [op.result for op in reads] == [BLOCK_BYTES] * 15
 
 
 @real
@@ -281,8 +282,18 @@ def test_e5_cancelling_reaches_what_was_not_handed_over(rig: Rig, files: Files) 
 
 
 @real
+def test_many_in_flight_are_handed_over_before_the_turns_end(rig: Rig, files: Files) -> None:
+    reads = [operation(READ_INTO_AT, files.direct, direct_memory(), 0) for _ in range(64)]
+    rig.submit(*reads, way=DIRECT)
+    before = rig.own().calls["io_submit"]
+    assert 2 <= before <= 64 - GATHERED_FRACTION_MAX, "not one by one, and not only at the end"
+    rig.finish()
+    assert {op.result for op in reads} == {BLOCK_BYTES}
+
+
+@real
 def test_e12_closing_gives_everything_back(rig: Rig, files: Files) -> None:
-    reads = [operation(READ_INTO_AT, files.direct, direct_memory(), 0) for _ in range(20)]
+    reads = [operation(READ_INTO_AT, files.direct, direct_memory(), 0) for _ in range(15)]
     rig.submit(*reads[:10], way=DIRECT)
     rig.disk.flush()
     rig.submit(*reads[10:], way=DIRECT)
@@ -361,7 +372,7 @@ from noria.core.codes import READ_INTO_AT
 from noria.core.operation import DIRECT
 from tests.disks import Files, Rig, direct_memory, operation
 files, rig = Files(Path(sys.argv[1])), Rig("linux_aio")
-reads = [operation(READ_INTO_AT, files.direct, direct_memory(), n * 4096) for n in range(64)]
+reads = [operation(READ_INTO_AT, files.direct, direct_memory(), n * 4096) for n in range(15)]
 results = rig.do(*reads, way=DIRECT)
 own = rig.own()
 rig.close()
@@ -376,8 +387,8 @@ CALLS = ("-e", "trace=io_setup,io_submit,io_destroy")
 def test_the_calls_are_made(tmp_path: Path, files: Files) -> None:
     assert files.asynchronous
     printed, calls = traced(tmp_path, PROGRAM, *CALLS)
-    assert printed == "{4096} 1 64 {}"
-    assert len(re.findall(r"io_submit\(.*= 64$", calls, re.MULTILINE)) == 1
+    assert printed == "{4096} 1 15 {}"
+    assert len(re.findall(r"io_submit\(.*= 15$", calls, re.MULTILINE)) == 1
     assert len(re.findall(r"io_setup\(512", calls)) == len(re.findall(r"io_destroy\(", calls)) == 1
 
 
@@ -385,9 +396,9 @@ def test_the_calls_are_made(tmp_path: Path, files: Files) -> None:
 @pytest.mark.parametrize(
     ("fault", "printed"),
     [
-        ("io_submit:error=EINTR:when=1", "{4096} 2 64 {}"),
-        ("io_submit:error=EAGAIN:when=1", f"{{4096}} 2 63 {{{linux_aio.REFUSED!r}: 1}}"),
-        ("io_submit:error=ENOSYS", f"{{4096}} 64 0 {{{linux_aio.REFUSED!r}: 64}}"),
+        ("io_submit:error=EINTR:when=1", "{4096} 2 15 {}"),
+        ("io_submit:error=EAGAIN:when=1", f"{{4096}} 2 14 {{{linux_aio.REFUSED!r}: 1}}"),
+        ("io_submit:error=ENOSYS", f"{{4096}} 15 0 {{{linux_aio.REFUSED!r}: 15}}"),
     ],
 )
 def test_faults_of_io_submit(tmp_path: Path, files: Files, fault: str, printed: str) -> None:

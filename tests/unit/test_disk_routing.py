@@ -41,12 +41,13 @@ LISTED = {
 UNKNOWN_NOWAIT = {linux_aio.REFUSED: "the file system does not know RWF_NOWAIT, as tmpfs"}
 
 LACKING = {
-    "linux_aio": {codes.TRUNCATE, codes.CLOSE_FILE, codes.ALLOCATE, codes.ADVISE},
+    "linux_aio": {codes.TRUNCATE, codes.CLOSE_FILE, codes.ALLOCATE, codes.ADVISE, codes.WRITE_FILE},
     "posix_aio": {
         codes.TRUNCATE,
         codes.CLOSE_FILE,
         codes.ALLOCATE,
         codes.ADVISE,
+        codes.WRITE_FILE,
         codes.READ_VECTOR_AT,
         codes.WRITE_VECTOR_AT,
     },

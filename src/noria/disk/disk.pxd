@@ -7,6 +7,7 @@ cdef int _DATA
 cdef int _DIRECT
 cdef int _BY_THREAD
 cdef int _CODES
+cdef int _FRACTION
 
 
 @cython.final
@@ -19,16 +20,22 @@ cdef class Disk:
     cdef DiskBackend _native
     cdef bytearray _native_codes
     cdef long long _to_native
+    cdef long long _in_flight
+    cdef int _gathered
+    cdef bint _hastens
     cdef long long _to_threads
     cdef bint _lasting
     cdef bint _closed
     cdef ThreadBackend _threads
 
     cpdef int submit(self, Operation op) except? -1
+    @cython.locals(failure=int)
+    cdef int _submit_native(self, Operation op) except? -1
     cdef bint _takes(self, Operation op) except -1
     cpdef object cancel(self, Operation op)
     @cython.locals(ready=bint)
     cpdef bint flush(self) except -1
+    @cython.locals(before=Py_ssize_t)
     cpdef object reap(self, list done, int count)
     cpdef int fileno(self) except? -1
     cdef object _try_native(self)

@@ -15,6 +15,7 @@ from noria.core.operation import BY_THREAD, DATA, DIRECT
 from noria.disk.interface import DiskStatistics
 from noria.disk.registry import BACKENDS
 from noria.disk.threads import ThreadBackend
+from noria.limits import GATHERED_FRACTION_MAX
 from noria.native import crew as native
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _DATA = DATA
 _DIRECT = DIRECT
 _BY_THREAD = BY_THREAD
 _CODES = 256
+_FRACTION = GATHERED_FRACTION_MAX
 HAS_BELL = native.COMPILED and sys.platform == "linux"
 """Backends tell by a descriptor of their own; elsewhere all of them wake the engine."""
 
@@ -55,6 +57,9 @@ class Disk:
         self._native: DiskBackend | None = None
         self._native_codes = bytearray(256)
         self._to_native = 0
+        self._in_flight = 0  # with the backend; what it has spilled is not
+        self._gathered = 0
+        self._hastens = False
         self._to_threads = 0
         self._lasting = True
         self._closed = False
@@ -72,10 +77,21 @@ class Disk:
             if self._native is None and self._lasting:
                 self._try_native()
             if self._native is not None and self._takes(op):
-                self._to_native += 1
-                return self._native.submit(op)
+                return self._submit_native(op)
         self._to_threads += 1
         return self._threads.submit(op)
+
+    def _submit_native(self, op: Operation) -> int:
+        assert self._native is not None
+        self._to_native += 1
+        failure = self._native.submit(op)
+        if failure == 0:
+            self._in_flight += 1
+            self._gathered += 1
+            if self._hastens and _FRACTION <= self._in_flight <= self._gathered * _FRACTION:
+                self._gathered = 0
+                self._native.flush()  # the device is not to wait for the turn's end
+        return failure
 
     def _takes(self, op: Operation) -> bool:
         return op.code < _CODES and self._native_codes[op.code] != 0
@@ -89,13 +105,16 @@ class Disk:
         """Hand over what was gathered; True if something is done already."""
         ready = False
         if self._native is not None:
+            self._gathered = 0
             ready = self._native.flush()
         return self._threads.flush() or ready
 
     def reap(self, done: list[Operation], count: int) -> None:
         """Append operations that are done, at most about `count` of each backend."""
         if self._native is not None:
+            before = len(done)
             self._native.reap(done, count)
+            self._in_flight -= len(done) - before
         self._threads.reap(done, count)
 
     def fileno(self) -> int:
@@ -134,6 +153,7 @@ class Disk:
         self._close_bell()
 
     def _spill(self, op: Operation) -> int:
+        self._in_flight -= 1
         return self._threads.submit(op)
 
     def _try_native(self) -> None:
@@ -149,6 +169,7 @@ class Disk:
         if made is None or made is ThreadBackend:
             return
         self._native = made(self._wake, self._bell, self._spill)
+        self._hastens = made.hastens
         for code in self._native.codes:
             self._native_codes[code] = 1
 

@@ -77,6 +77,8 @@ class DiskBackend:
     name = ""
     codes = frozenset[int]()
     """Operations that it does itself; the router gives it no others."""
+    hastens = False
+    """Many in flight are handed over before the turn's end: the device's queue must not run dry."""
 
     def __init__(
         self,

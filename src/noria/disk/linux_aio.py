@@ -56,6 +56,7 @@ class LinuxAioBackend(QueuedBackend):
     """One context of the kernel's; see DiskBackend for the arguments."""
 
     name = "linux_aio"
+    hastens = True
     codes = frozenset(
         {
             codes.READ_AT,

@@ -14,7 +14,6 @@ cdef int _READ_VECTOR_AT
 cdef int _WRITE_VECTOR_AT
 cdef int _PARTS_MAX
 cdef int _DIRECT
-cdef int _FRACTION
 cdef dict _rows
 
 
@@ -22,8 +21,6 @@ cdef class QueuedBackend(DiskBackend):
     cdef object _queue
     cdef dict _rerouted
     cdef long long _submitted
-    cdef int _gathered
-    cdef long long _in_flight
     cdef bint _closed
 
     cpdef object _make_queue(self)

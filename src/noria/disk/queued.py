@@ -18,7 +18,6 @@ from noria.core.catalog import CATALOG
 from noria.core.operation import DIRECT
 from noria.disk.interface import BackendStatistics, DiskBackend
 from noria.limits import (
-    GATHERED_FRACTION_MAX,
     OFFLOAD_CLOSE_SECONDS,
     OFFLOAD_QUEUE_MAX,
     VECTOR_PARTS_MAX,
@@ -43,7 +42,6 @@ _READ_VECTOR_AT = codes.READ_VECTOR_AT
 _WRITE_VECTOR_AT = codes.WRITE_VECTOR_AT
 _PARTS_MAX = VECTOR_PARTS_MAX
 _DIRECT = DIRECT
-_FRACTION = GATHERED_FRACTION_MAX
 _rows = dict(CATALOG)  # what the system's queues know; who replaces a row has it done as it says
 
 REPLACED = "its row of the catalog was replaced"
@@ -80,8 +78,6 @@ class QueuedBackend(DiskBackend):
         DiskBackend.__init__(self, wake, bell, spill)
         sweep()
         self._submitted = 0
-        self._gathered = 0
-        self._in_flight = 0
         self._rerouted: dict[str, int] = {}
         self._closed = False
         self._queue: Any = self._make_queue()
@@ -131,10 +127,6 @@ class QueuedBackend(DiskBackend):
         if failure == 0:
             op.lent = request
             self._submitted += 1
-            self._gathered += 1
-            self._in_flight += 1
-            if _FRACTION <= self._in_flight <= self._gathered * _FRACTION:
-                self.flush()
         return failure
 
     def cancel(self, op: Operation) -> bool:
@@ -150,14 +142,12 @@ class QueuedBackend(DiskBackend):
 
     def flush(self) -> bool:
         """Hand over what was gathered."""
-        self._gathered = 0
         ready: bool = self._queue.flush()
         return ready
 
     def reap(self, done: list[Operation], count: int) -> None:
         """Take what is done, and hand on what is not."""
         for request in self._queue.reap(count):
-            self._in_flight -= 1
             op = request.token
             if op is not None:
                 self._settle(op, request, done)

@@ -83,7 +83,7 @@ class RingSingle(RingRequests):
         self._singles_done += 1
         self._queue_single(op)
         self._gathered += 1
-        if self._singles >= _FRACTION and self._gathered * _FRACTION >= self._singles:
+        if _FRACTION <= self._singles <= self._gathered * _FRACTION and not self._attached:
             self._gathered = 0
             self.flush()
         return False
