@@ -283,7 +283,7 @@ COPY_BUFFER_BYTES: Final = 1024 * 1024
 WAY_SAMPLES_MIN: Final = 8
 """Measurements of a way to do a file's operations before its time counts, and their weight."""
 
-WAY_THREAD_FRACTION: Final = 0.5
+WAY_THREAD_FRACTION: Final = 0.25
 """Share of the ring's time that a thread may take at most, so that files go by threads."""
 
 WAY_TRIAL_EVERY: Final = 256
