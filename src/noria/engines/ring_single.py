@@ -85,7 +85,10 @@ class RingSingle(RingRequests):
         self._gathered += 1
         if _FRACTION <= self._singles <= self._gathered * _FRACTION and not self._attached:
             self._gathered = 0
-            self.flush()
+            try:
+                self.flush()
+            except OSError:
+                pass  # the next poll meets it too; this operation was taken (E4)
         return False
 
     def _learn(self) -> None:
