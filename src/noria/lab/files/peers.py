@@ -277,9 +277,17 @@ class AiofileSlot(Slot):
 
 
 class NumberSlot(Slot):
-    """A number of the system's, for libraries that take one; shared by all slots."""
+    """A number of the system's, for libraries that take one; shared by all slots.
 
-    def __init__(self, path: Path, *, write: bool, direct: bool) -> None:
+    Args:
+        path: what is opened.
+        context: what the library does its operations with.
+        write: open it for writing as well.
+        direct: open it for direct I/O.
+    """
+
+    def __init__(self, path: Path, context: Any, *, write: bool, direct: bool) -> None:
+        self.context = context
         access = os.O_RDWR if write else os.O_RDONLY
         self.fd = os.open(path, access | (DIRECT if direct else 0))
 
@@ -290,9 +298,41 @@ class NumberSlot(Slot):
             self.fd = -1
 
 
-class Caio(Subject):
+class OfNumbers(Subject):
+    """A library whose operations take a number and belong to a context, made by `start`."""
+
+    slot: type[NumberSlot]
+    context: Any = None
+
+    async def open_slots(
+        self, path: Path, count: int, *, write: bool = False, direct: bool = False
+    ) -> list[Slot]:
+        """Open once."""
+        return [self.slot(path, self.context, write=write, direct=direct)] * count
+
+
+class CaioSlot(NumberSlot):
+    """A number, and caio's context."""
+
+    def read(self, size: int) -> Call:
+        """Read at an offset."""
+        fd = self.fd
+        return Call(self.context.read, lambda offset: (size, fd, offset))
+
+    def write(self, data: Any) -> Call:
+        """Write at an offset."""
+        fd, whole = self.fd, bytes(data)
+        return Call(self.context.write, lambda offset: (whole, fd, offset))
+
+    async def datasync(self) -> Any:
+        """fdatasync(2)."""
+        return await self.context.fdsync(self.fd)
+
+
+class Caio(OfNumbers):
     """caio: reads and writes at offsets of numbers; `caio:<variant>` for one of its ways."""
 
+    slot = CaioSlot
     name = "caio"
     modules = ("caio",)
     distribution = "caio"
@@ -311,7 +351,6 @@ class Caio(Subject):
         if found is None:
             raise UnableError(f"caio was built without {option}")
         self.variant = found
-        self.context: Any = None
 
     def facts(self, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
         """Say which of its ways is measured."""
@@ -325,68 +364,9 @@ class Caio(Subject):
         """Close the context."""
         self.context.close()
 
-    async def open_slots(
-        self, path: Path, count: int, *, write: bool = False, direct: bool = False
-    ) -> list[Slot]:
-        """Open once."""
-        return [CaioSlot(path, self.context, write=write, direct=direct)] * count
-
-
-class CaioSlot(NumberSlot):
-    """A number, and caio's context."""
-
-    def __init__(self, path: Path, context: Any, *, write: bool, direct: bool) -> None:
-        super().__init__(path, write=write, direct=direct)
-        self.context = context
-
-    def read(self, size: int) -> Call:
-        """Read at an offset."""
-        fd = self.fd
-        return Call(self.context.read, lambda offset: (size, fd, offset))
-
-    def write(self, data: Any) -> Call:
-        """Write at an offset."""
-        fd, whole = self.fd, bytes(data)
-        return Call(self.context.write, lambda offset: (whole, fd, offset))
-
-    async def datasync(self) -> Any:
-        """fdatasync(2)."""
-        return await self.context.fdsync(self.fd)
-
-
-class Pyaio(Subject):
-    """pyaio: a ring for reads and writes of numbers."""
-
-    name = "pyaio"
-    modules = ("pyaio",)
-    distribution = "pyaio"
-
-    def __init__(self, option: str = "") -> None:
-        super().__init__(option)
-        self.module = importlib.import_module("pyaio.uring")
-        self.context: Any = None
-
-    async def start(self) -> None:
-        """Make the ring."""
-        self.context = self.module.UringIO()
-
-    async def stop(self) -> None:
-        """Close the ring."""
-        await self.context.aclose()
-
-    async def open_slots(
-        self, path: Path, count: int, *, write: bool = False, direct: bool = False
-    ) -> list[Slot]:
-        """Open once."""
-        return [PyaioSlot(path, self.context, write=write, direct=direct)] * count
-
 
 class PyaioSlot(NumberSlot):
     """A number, and pyaio's ring."""
-
-    def __init__(self, path: Path, context: Any, *, write: bool, direct: bool) -> None:
-        super().__init__(path, write=write, direct=direct)
-        self.context = context
 
     def read(self, size: int) -> Call:
         """Read at an offset."""
@@ -401,6 +381,27 @@ class PyaioSlot(NumberSlot):
     async def datasync(self) -> Any:
         """fdatasync(2)."""
         return await self.context.fsync(self.fd, datasync=True)
+
+
+class Pyaio(OfNumbers):
+    """pyaio: a ring for reads and writes of numbers."""
+
+    slot = PyaioSlot
+    name = "pyaio"
+    modules = ("pyaio",)
+    distribution = "pyaio"
+
+    def __init__(self, option: str = "") -> None:
+        super().__init__(option)
+        self.module = importlib.import_module("pyaio.uring")
+
+    async def start(self) -> None:
+        """Make the ring."""
+        self.context = self.module.UringIO()
+
+    async def stop(self) -> None:
+        """Close the ring."""
+        await self.context.aclose()
 
 
 class Urio(Subject):
