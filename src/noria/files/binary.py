@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core.buffer import lend_readable, lend_writable
 from noria.files.buffered import BufferedFile
+from noria.files.by_lines import ByLines
 from noria.files.hops import hop
 from noria.files.locks import Locking
 from noria.limits import STREAM_READ_ALL_BYTES
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _SEEKS_DATA = (getattr(os, "SEEK_DATA", None), getattr(os, "SEEK_HOLE", None))
 
 
-class BinaryFile(BufferedFile):
+class BinaryFile(BufferedFile, ByLines[bytes]):
     """An open file with a position; made by `noria.open`.
 
     Its methods do what those of `io.BufferedReader`, `io.BufferedWriter`, `io.BufferedRandom` or,
@@ -65,8 +66,9 @@ class BinaryFile(BufferedFile):
         """
         self._check_can(self.can_read, "read")
         lines = self._lines
-        if size is not None and 0 <= size <= len(lines.data) - lines.at and not self._turn.locked():
-            return self._take(size)
+        if size is not None and 0 <= size <= lines.left() and not self._turn.locked():
+            taken: bytes = lines.take(size)
+            return taken
         async with self._turn:
             self._check_open()
             await self._flush()
@@ -82,9 +84,9 @@ class BinaryFile(BufferedFile):
             await self._flush()
             if size < 0:
                 size = self._chunk
-            if size and not self._left():
+            if size and not self._lines.left():
                 await self._fill(size if not self._limit else self._chunk)
-            data = self._take(min(size, self._left()))
+            data: bytes = self._lines.take(min(size, self._lines.left()))
             self._settle_position()
             return data
 
@@ -94,7 +96,7 @@ class BinaryFile(BufferedFile):
         async with self._turn:
             self._check_open()
             await self._flush()
-            if not self._left():
+            if not self._lines.left():
                 await self._fill(self._chunk)
             data: bytes = self._lines.data[self._lines.at :]
             return data
@@ -110,8 +112,8 @@ class BinaryFile(BufferedFile):
         async with self._turn:
             self._check_open()
             await self._flush()
-            done = min(self._left(), len(view))
-            view[:done] = self._take(done)
+            done = min(self._lines.left(), len(view))
+            view[:done] = self._lines.take(done)
             while done < len(view):
                 if self._channel is None and len(view) - done >= self._chunk:
                     self._follow()
@@ -152,34 +154,12 @@ class BinaryFile(BufferedFile):
             self._settle_position()
             return line
 
-    async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
-        """Read the lines up to the end of the file, or until they exceed `hint` bytes."""
-        self._check_can(self.can_read, "read")
-        lines = []
-        total = 0
-        while line := await self.readline():
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint < total:
-                break
-        return lines
-
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Iterate over the lines; those that were read ahead come without a turn of the loop."""
         self._check_can(self.can_read, "read")
         if not self._limit:
             return self._iterate()
-        return LineIterator(self._lines, self._next_line)
-
-    async def __anext__(self) -> bytes:
-        """Give the next line."""
-        return await self._next_line()
-
-    async def _next_line(self) -> bytes:
-        line = await self.readline()
-        if not line:
-            raise StopAsyncIteration
-        return line
+        return LineIterator(self._lines, self.__anext__)
 
     async def _iterate(self) -> AsyncIterator[bytes]:
         while line := await self.readline():
@@ -189,26 +169,27 @@ class BinaryFile(BufferedFile):
         """Read `size` bytes, first what was read ahead."""
         if size == 0:
             return b""
-        have = self._left()
+        have = self._lines.left()
         if have >= size:
-            return self._take(size)
+            taken: bytes = self._lines.take(size)
+            return taken
         if not self._limit:
             return await self._fetch(size)
-        parts = [self._take(have)] if have else []
+        parts = [self._lines.take(have)] if have else []
         self._lines.data, self._lines.at = b"", 0
         try:
             while have < size:
                 if size - have >= self._chunk:
                     data = await self._fetch(size - have)
                 elif await self._fill(self._chunk):
-                    data = self._take(min(size - have, self._left()))
+                    data = self._lines.take(min(size - have, self._lines.left()))
                 else:
                     break
                 if not data:
                     break
                 parts.append(data)
                 have += len(data)
-                if self._channel is None and not self._left():
+                if self._channel is None and not self._lines.left():
                     break  # what has a position comes short at its end only
         except BaseException:
             self._put_back(parts)
@@ -216,7 +197,7 @@ class BinaryFile(BufferedFile):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _read_all(self) -> bytes:
-        parts = [self._take(self._left())] if self._left() else []
+        parts = [self._lines.take(self._lines.left())] if self._lines.left() else []
         self._lines.data, self._lines.at = b"", 0
         try:
             while True:
@@ -239,7 +220,7 @@ class BinaryFile(BufferedFile):
         total = 0
         try:
             while size < 0 or total < size:
-                if not self._left():
+                if not self._lines.left():
                     one = self._channel is not None and not self._limit
                     if not await self._fill(1 if one else self._chunk):
                         break

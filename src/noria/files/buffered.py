@@ -87,20 +87,9 @@ class BufferedFile(File):
         if not able:
             raise io.UnsupportedOperation(what)
 
-    def _left(self) -> int:
-        """Bytes that were read ahead."""
-        return len(self._lines.data) - self._lines.at
-
-    def _take(self, size: int) -> bytes:
-        lines = self._lines
-        at = lines.at
-        data: bytes = lines.data
-        lines.at = at + size
-        return data if at == 0 and size == len(data) else data[at : at + size]
-
     def _drop(self) -> None:
         """Forget what was read ahead: the position is where it begins."""
-        self._ahead -= self._left() if self._channel is None else 0
+        self._ahead -= self._lines.left() if self._channel is None else 0
         self._lines.data = b""
         self._lines.at = 0
 
@@ -189,7 +178,7 @@ class BufferedFile(File):
             self._advance(count)
 
     def _position(self) -> int:
-        return self._ahead - self._left() + len(self._writing)
+        return self._ahead - self._lines.left() + len(self._writing)
 
     def _advance(self, count: int) -> None:
         self._ahead += count

@@ -48,7 +48,7 @@ class Opening(Generic[AnyFile]):
     ) -> None:
         """Close it."""
         assert self._file is not None
-        await self._file.close()
+        await self._file.__aexit__(kind, value, traceback)
 
 
 @overload

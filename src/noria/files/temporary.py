@@ -151,7 +151,7 @@ def NamedTemporaryFile(
     made = _Named(delete)
     opener = partial(_open_named, made, suffix, prefix, dir)
     opening = streams.open("temporary", mode, buffering, encoding, errors, newline, opener=opener)
-    return _NamedOpening(_opened(opening, made, delete, delete_on_close))
+    return Opening(_opened(opening, made, delete, delete_on_close))
 
 
 class _Named:
@@ -242,18 +242,6 @@ class NamedFile:
         if self._delete:
             self._delete = False
             _unlink(self.name)
-
-
-class _NamedOpening(Opening[Any]):
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the file and remove its name."""
-        assert self._file is not None
-        await self._file.__aexit__(kind, value, traceback)
 
 
 def _unlink(name: Any) -> None:

@@ -17,6 +17,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from noria.files.by_lines import ByLines
 from noria.files.cookies import Cookie, cookie_of
 from noria.native.lines import LineIterator, Lines
 
@@ -64,7 +65,7 @@ class Begun(NamedTuple):
     state: tuple[bytes, int]
 
 
-class TextFile:
+class TextFile(ByLines[str]):
     """An open file of text; made by `noria.open`.
 
     Its methods do what those of `io.TextIOWrapper` do, and are awaited.
@@ -164,8 +165,9 @@ class TextFile:
         """
         self._check(self.buffer.can_read, "not readable")
         lines = self._lines
-        if size is not None and 0 <= size <= len(lines.data) - lines.at and not self._turn.locked():
-            return self._take(size)
+        if size is not None and 0 <= size <= lines.left() and not self._turn.locked():
+            taken: str = lines.take(size)
+            return taken
         async with self._turn:
             begun = await self._begin_reading()
             try:
@@ -191,45 +193,13 @@ class TextFile:
                 self._go_back(begun)
                 raise
 
-    async def readlines(self, hint: int | None = -1, /) -> list[str]:
-        """Read the lines up to the end of the file, or until they exceed `hint` characters."""
-        self._check(self.buffer.can_read, "not readable")
-        lines = []
-        total = 0
-        while line := await self.readline():
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint < total:
-                break
-        return lines
-
     def __aiter__(self) -> AsyncIterator[str]:
         """Iterate over the lines; those that were read ahead come without a turn of the loop."""
         self._check(self.buffer.can_read, "not readable")
-        return LineIterator(self._lines, self._next_line)
-
-    async def __anext__(self) -> str:
-        """Give the next line."""
-        return await self._next_line()
-
-    async def _next_line(self) -> str:
-        line = await self.readline()
-        if not line:
-            raise StopAsyncIteration
-        return line
+        return LineIterator(self._lines, self.__anext__)
 
     def _check(self, able: bool, what: str) -> None:
         self.buffer._check_can(able, what)
-
-    def _left(self) -> int:
-        return len(self._lines.data) - self._lines.at
-
-    def _take(self, size: int) -> str:
-        lines = self._lines
-        at = lines.at
-        text: str = lines.data
-        lines.at = at + size
-        return text if at == 0 and size == len(text) else text[at : at + size]
 
     async def _begin_reading(self) -> Begun:
         """Have a decoder; give what to go back to if reading fails."""
@@ -277,15 +247,15 @@ class TextFile:
     async def _read(self, size: int, parts: list[str]) -> str:
         have = 0
         while True:
-            count = min(size - have, self._left())
-            parts.append(self._take(count))
+            count = min(size - have, self._lines.left())
+            parts.append(self._lines.take(count))
             have += count
-            if have >= size or (not self._left() and not await self._fill()):
+            if have >= size or (not self._lines.left() and not await self._fill()):
                 break
         return parts[0] if len(parts) == 1 else "".join(parts)
 
     async def _read_all(self, parts: list[str]) -> str:
-        parts.append(self._take(self._left()))
+        parts.append(self._lines.take(self._lines.left()))
         data = await self.buffer.read()
         text: str = parts[0] + self._decoder.decode(data, final=True)
         self._lines.data = ""
@@ -307,7 +277,7 @@ class TextFile:
                 parts.append(text[at:stop])
                 total += stop - at
                 if not await self._fill_behind("\r"):
-                    parts.append(self._take(self._left()))
+                    parts.append(self._lines.take(self._lines.left()))
                     break
                 continue
             parts.append(text[at : stop or len(text)])
@@ -461,7 +431,7 @@ class TextFile:
             if self._decoder is None or self._snapshot is None:
                 return position
             begin, flags, data = self._snapshot
-            if self._at_end and not self._left():
+            if self._at_end and not self._lines.left():
                 return position
             kept = self._decoder.getstate()
             try:

@@ -10,6 +10,8 @@ cdef class Lines:
     cdef public object data
     cdef public Py_ssize_t at
 
+    cpdef Py_ssize_t left(self) except -1
+    cpdef object take(self, Py_ssize_t size)
     cpdef object next_line(self)
 
 

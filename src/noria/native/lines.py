@@ -34,6 +34,17 @@ class Lines:
         self.data: Any = b""
         self.at = 0
 
+    def left(self) -> int:
+        """Tell how much there is."""
+        return len(self.data) - self.at
+
+    def take(self, size: int) -> Any:
+        """Give the next `size` of it, which has to be there."""
+        data = self.data
+        at = self.at
+        self.at = at + size
+        return data if at == 0 and size == len(data) else data[at : at + size]
+
     def next_line(self) -> Any:
         """Give the next line with its end, None if no whole one is there."""
         if not self._end:

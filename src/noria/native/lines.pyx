@@ -33,6 +33,17 @@ cdef class Lines:
         self.data = b""
         self.at = 0
 
+    cpdef Py_ssize_t left(self) except -1:
+        """Tell how much there is."""
+        return len(self.data) - self.at
+
+    cpdef object take(self, Py_ssize_t size):
+        """Give the next `size` of it, which has to be there."""
+        cdef object data = self.data
+        cdef Py_ssize_t at = self.at
+        self.at = at + size
+        return data if at == 0 and size == len(data) else data[at : at + size]
+
     cpdef object next_line(self):
         """Give the next line with its end, None if no whole one is there."""
         cdef object data = self.data
