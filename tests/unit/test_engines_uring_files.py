@@ -14,7 +14,12 @@ import noria
 from noria.core import codes
 from noria.core.operation import BACKEND, NATIVE, SETTLED
 from noria.engines import ring_files, uring
-from noria.limits import OFFLOAD_QUEUE_MAX, RING_WORKERS_MAX, UNASKED_CANCELS_MAX
+from noria.limits import (
+    GATHERED_FRACTION_MAX,
+    OFFLOAD_QUEUE_MAX,
+    RING_WORKERS_MAX,
+    UNASKED_CANCELS_MAX,
+)
 from noria.native.ring import Lent, Ring
 from tests.driver import Driver, Recorded
 from tests.ledger import Ledger, ledger
@@ -141,6 +146,38 @@ def test_what_the_kernel_does_not_know_goes_to_a_thread(
     driver.submit(op)
     driver.finish(op)
     assert (op.results, op.route) == ([0], BACKEND)
+
+
+class Counting(uring.UringEngine):
+    """Counts its early submissions, and fails them if it is told to."""
+
+    flushes = 0
+    failing = False
+
+    def flush(self) -> None:
+        self.flushes += 1
+        if self.failing:
+            raise OSError(errno.EBADR, "not now")
+        uring.UringEngine.flush(self)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_e4_many_in_flight_are_submitted_early(ledger: Ledger, failing: bool) -> None:
+    """The device is not to wait for the turn's end; a failure of that is nobody's operation."""
+    engine = Counting()
+    engine.failing = failing
+    ledger.watch(engine)
+    driver = Driver(engine)
+    driver.poll()
+    few = [asked(codes.STATUS_AT, buffer="/") for _ in range(GATHERED_FRACTION_MAX - 1)]
+    driver.submit(*few)
+    assert engine.flushes == 0, "one call of the turn's is enough for these"
+    many = [asked(codes.STATUS_AT, buffer="/") for _ in range(64)]
+    assert not driver.submit(*many)
+    assert 2 <= engine.flushes < len(many)
+    driver.finish(*few, *many)
+    assert {op.result for op in few + many} == {0}
+    driver.close()
 
 
 def test_e11_no_more_than_a_bound_at_a_time(driver: Driver) -> None:
