@@ -153,10 +153,13 @@ class RingRequests(ReadinessEngine):
         return ring_files.prepare(self._ring, op)
 
     def _cancel_native(self, op: Operation) -> None:
-        if not self._ring.prepare_cancel(op):
+        """Ask the kernel now, or with the next poll; while parked, another thread may ask."""
+        if self._running:
+            if self._ring.prepare_cancel(op):
+                return
             if self._enter(0) == 0 and self._ring.prepare_cancel(op):
                 return
-            self._uncancelled.append(op)
+        self._uncancelled.append(op)
 
     # -- for the next poll ------------------------------------------------------------------
 

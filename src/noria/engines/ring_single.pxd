@@ -10,6 +10,7 @@ from noria.native cimport sockets as native
 cdef int _EAGAIN
 cdef int _ECANCELED
 cdef int _EINTR
+cdef int _EIO
 cdef int _EOPNOTSUPP
 cdef int _CONNECT
 cdef int _ALLOCATE
@@ -27,7 +28,8 @@ cdef int _RESTART
 
 
 cdef class RingSingle(RingRequests):
-    cdef long long _singles
+    cdef set _singles
+    cdef set _stuck
     cdef long long _singles_done
     cdef int _gathered
     cdef bint _learned
@@ -35,6 +37,7 @@ cdef class RingSingle(RingRequests):
     cdef bint _by_ring_known
     cdef bint _by_ring
 
+    @cython.locals(singles=Py_ssize_t)
     cdef bint _submit_offload(self, Operation op) except? -1
     cdef object _learn(self)
     cdef bint _disk_by_ring(self) except -1
@@ -42,7 +45,12 @@ cdef class RingSingle(RingRequests):
     cdef object _allocate_by_thread(self, Operation op)
     cdef bint _submit_connect(self, Operation op) except? -1
     cdef object _queue_single(self, Operation op)
+    cdef object _remove_single(self, Operation op)
     cdef object _complete_single(self, Operation op, int result)
     cdef object _end_single(self, Operation op, int result)
+    @cython.locals(op=Operation)
+    cdef object _note_stuck(self)
+    @cython.locals(op=Operation)
+    cdef object _leave_ring(self, object owner)
     @cython.locals(slot=Slot, failure=int)
     cdef object _connect_by_readiness(self, Operation op)

@@ -4,6 +4,10 @@
 Parking takes back what waits for a worker or a peer, and waits for what a worker does. A request
 taken back so has not begun and is submitted again in the next run; but a connect has, so the rest
 of it, waiting until the socket is writable and asking how it ended, goes by readiness.
+
+A worker that is stuck on a disk cannot be stopped. Parking waits once, OFFLOAD_CLOSE_SECONDS long;
+its request stays with the ring and may end in the next run. When the ring is left, because the
+engine closes or goes on in another thread, what is still stuck then is given up (ring_left.py).
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING
 from noria.core import codes
 from noria.core.operation import BACKEND, BY_THREAD, NATIVE, READINESS, WAITING
 from noria.disk.registry import RING, choose
-from noria.engines import ring_files
+from noria.engines import ring_files, ring_left
 from noria.engines.interface import refuse
 from noria.engines.readiness import ReadinessEngine
 from noria.engines.ring_requests import RingRequests
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 _EAGAIN = errno.EAGAIN
 _ECANCELED = errno.ECANCELED
 _EINTR = errno.EINTR
+_EIO = errno.EIO
 _EOPNOTSUPP = errno.EOPNOTSUPP
 _CONNECT = codes.CONNECT
 _ALLOCATE = codes.ALLOCATE
@@ -51,7 +56,8 @@ class RingSingle(RingRequests):
     """A ring engine's requests that end once; see RingRequests for the arguments."""
 
     def __init__(self, ring: native_ring.Ring) -> None:
-        self._singles = 0
+        self._singles: set[Operation] = set()
+        self._stuck: set[Operation] = set()
         self._singles_done = 0
         self._gathered = 0
         self._learned = False
@@ -76,14 +82,15 @@ class RingSingle(RingRequests):
             return ReadinessEngine._submit_offload(self, op)
         ring_files.lend(op)
         op.begin(_NATIVE)
-        if self._singles >= _SINGLES_MAX:
+        if len(self._singles) >= _SINGLES_MAX:
             op.lent = None
             op.settle(-_EAGAIN)
             return True
         self._singles_done += 1
         self._queue_single(op)
         self._gathered += 1
-        if _FRACTION <= self._singles <= self._gathered * _FRACTION and not self._attached:
+        singles = len(self._singles)
+        if _FRACTION <= singles <= self._gathered * _FRACTION and not self._attached:
             self._gathered = 0
             try:
                 self.flush()
@@ -126,7 +133,7 @@ class RingSingle(RingRequests):
         if not self._learned:
             self._learn()
         raw = None
-        if self._can[op.code] and op.size == 0 and self._singles < _SINGLES_MAX:
+        if self._can[op.code] and op.size == 0 and len(self._singles) < _SINGLES_MAX:
             raw = native.raw_address(op.sock.family, op.address)
         if raw is None:
             return ReadinessEngine.submit(self, op)
@@ -138,8 +145,13 @@ class RingSingle(RingRequests):
 
     def _queue_single(self, op: Operation) -> None:
         op.expected = 0
-        self._singles += 1
+        self._singles.add(op)
         self._queue(op)
+
+    def _remove_single(self, op: Operation) -> None:
+        self._singles.discard(op)
+        if self._stuck:
+            self._stuck.discard(op)
 
     def _complete_single(self, op: Operation, result: int) -> None:
         if result == -_EINTR or result <= -_RESTART:
@@ -176,13 +188,31 @@ class RingSingle(RingRequests):
 
     def _end_single(self, op: Operation, result: int) -> None:
         ring_files.finish(op, result)
-        self._singles -= 1
+        self._remove_single(op)
         if result > 0:
             self._batch_bytes += result
 
+    def _note_stuck(self) -> None:
+        """Wait no more for what the kernel has and does not give back."""
+        for op in self._singles:
+            if not op.amendable:
+                self._stuck.add(op)
+
+    def _leave_ring(self, owner: object) -> None:
+        """Settle what is stuck, and close the ring when it has ended."""
+        ring_left.leave(self._ring, owner, self._stuck)
+        for op in self._stuck:
+            self._singles.discard(op)
+            if op in self._uncancelled:
+                self._uncancelled.remove(op)
+            op.settle(-_EIO)
+            self._add(op, -_EIO, 0, None)
+        self._native_in_flight -= len(self._stuck)
+        self._stuck.clear()
+
     def _connect_by_readiness(self, op: Operation) -> None:
         op.lent = None
-        self._singles -= 1
+        self._remove_single(op)
         op.route = _READINESS
         op.size = 1  # it has begun: see `connect` in operations/sockets.py
         slot = self._slot_of(op)

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core import codes
 from noria.core.operation import IDLE, IN_FLIGHT, MORE, NATIVE, READINESS
-from noria.engines import uring_probe
+from noria.engines import ring_left, uring_probe
 from noria.engines.interface import READABLE, EngineStatistics, Probe, refuse
 from noria.engines.readiness import ReadinessEngine
 from noria.engines.ring_bell import RingBell
@@ -43,6 +43,7 @@ from noria.engines.ring_requests import joined
 from noria.limits import (
     COMPLETION_BYTES_PER_POLL_MAX,
     COMPLETIONS_PER_POLL_MAX,
+    OFFLOAD_CLOSE_SECONDS,
     PARK_TURNS_MAX,
     RING_BUFFER_BYTES,
     RING_BUFFERS_MAX,
@@ -56,6 +57,7 @@ from noria.limits import (
 )
 from noria.native import ring as native_ring
 from noria.native import sockets as native
+from noria.native.clock import monotonic_ns
 
 if TYPE_CHECKING:
     from noria.core.completion import Completions
@@ -123,7 +125,7 @@ class UringEngine(RingBell):
         me = _this_thread()
         if self._owner is not None and self._owner is not me:
             fresh = make_ring()
-            self._ring.close()
+            self._leave_ring(self._owner)
             self._ring = fresh
             self._provided = RING_BUFFERS_MIN
             self._polled = False
@@ -147,21 +149,31 @@ class UringEngine(RingBell):
         self._parked.clear()
 
     def park(self) -> None:
-        """Hand over what was deferred, then take everything back and keep what it has moved."""
+        """Hand over what was deferred, then take everything back and keep what it has moved.
+
+        Waits OFFLOAD_CLOSE_SECONDS at most for what the kernel does not give back.
+        """
         if not self._running or self.forked:
             return
         self._running = False
         self.deferring = False
         interrupt: BaseException | None = None
         asked = False
+        patience_ns = int(OFFLOAD_CLOSE_SECONDS * 1e9)
+        until_ns = monotonic_ns() + patience_ns
         for _ in range(PARK_TURNS_MAX):
             self._flush()
             if not asked and not self._queued:
                 asked = self._ring.prepare_cancel_all()
-            if asked and not (self._native_in_flight or self._polled or self._handed):
+            left_ns = until_ns - monotonic_ns()
+            if left_ns <= 0:
+                self._note_stuck()
+                left_ns = patience_ns  # the rest can be cancelled
+            waiting = self._native_in_flight > len(self._stuck)
+            if asked and not (waiting or self._polled or self._handed):
                 break
             try:
-                self._enter(0 if self._ring.completed() or not asked else -1)
+                self._enter(0 if self._ring.completed() or not asked else left_ns)
             except Exception:
                 raise
             except BaseException as exc:  # a signal handler raised: first things first
@@ -169,6 +181,7 @@ class UringEngine(RingBell):
             self._keep()
         else:
             raise AssertionError(f"{self._native_in_flight} requests do not end")
+        self._uncancelled = [op for op in self._uncancelled if op in self._stuck]
         if interrupt is not None:
             raise interrupt
 
@@ -319,7 +332,7 @@ class UringEngine(RingBell):
             if op is not None and op.code == _SEND and op.state == _IN_FLIGHT
         }
         kept = sum(not flags for _, _, flags, _ in self._kept)
-        ours = receives + len(sends) + self._singles + kept
+        ours = receives + len(sends) + len(self._singles) + kept
         return found._replace(in_flight=found.in_flight + ours)
 
     def close(self, batch: Completions) -> None:
@@ -333,6 +346,7 @@ class UringEngine(RingBell):
             self._close_bell()
             return
         self.park()
+        self._leave_ring(self._owner)
         self._batch = batch
         self._deliver_kept()
         self._batch = None
@@ -349,7 +363,6 @@ class UringEngine(RingBell):
         self._queued.clear()
         self._parked.clear()
         ReadinessEngine.close(self, batch)
-        self._ring.close()
         self._close_bell()
 
     # -- from the ring ----------------------------------------------------------------------
@@ -534,6 +547,7 @@ def make_ring() -> native_ring.Ring:
     Raises:
         OSError: the kernel refuses.
     """
+    ring_left.sweep(_this_thread())
     ring = native_ring.Ring(RING_ENTRIES, RING_COMPLETIONS)
     failure = ring.make_group(_GROUP, RING_BUFFERS_MAX, RING_BUFFER_BYTES)
     if failure < 0:
