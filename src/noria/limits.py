@@ -243,6 +243,11 @@ OFFLOAD_QUEUE_MAX: Final = 4096
 OFFLOAD_IDLE_SECONDS: Final = 10.0
 """How long such a thread waits for work before it ends."""
 
+OFFLOAD_WATCH_NS: Final = 50_000
+"""How long a thread without work, and a loop that would sleep until one is done, watch for that
+before they fall asleep, in nanoseconds: about what falling asleep and being called cost. They stop
+watching where it does not pay, and never begin on a single processor."""
+
 OFFLOAD_CLOSE_SECONDS: Final = 5.0
 """How long closing waits for operations that run; a disk that is stuck may never answer."""
 
@@ -284,7 +289,10 @@ WAY_SAMPLES_MIN: Final = 8
 """Measurements of a way to do a file's operations before its time counts, and their weight."""
 
 WAY_THREAD_FRACTION: Final = 0.25
-"""Share of the ring's time that a thread may take at most, so that files go by threads."""
+"""Share of the ring's time that a thread may take at most, so that files are read by threads."""
+
+WAY_WORKER_FRACTION: Final = 0.5
+"""The same for what the ring has workers do, which are threads as well: writing and forcing."""
 
 WAY_TRIAL_EVERY: Final = 256
 """Operations after which the way that seems slower is tried and measured once more."""

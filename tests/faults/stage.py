@@ -207,6 +207,7 @@ KINDS: dict[int, Callable[[Stage], None]] = {
     codes.RUN: file,
     codes.OPEN_AT: names,
     codes.WRITE_FILE: names,
+    codes.OPEN_FILE: names,
     codes.STATUS_AT: names,
     codes.UNLINK_AT: names,
     codes.REMOVE_DIRECTORY_AT: names,

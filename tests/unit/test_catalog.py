@@ -49,6 +49,7 @@ NUMBERS = {
     "ADVISE": 50,
     "RUN": 51,
     "WRITE_FILE": 52,
+    "OPEN_FILE": 53,
     "WAIT_CHILD": 60,
 }
 """Numbers given out so far. They may appear in journals, so a line is added but never changed."""

@@ -19,9 +19,10 @@ from noria.disk.interface import DiskStatistics
 from noria.engines.interface import Engine
 from noria.files.file import File
 from noria.files.hops import hop
-from noria.files.host import Host
+from noria.files.host import Host, running_host
 from noria.files.opening import open_file
 from noria.files.operation import Settled, settled
+from noria.files.transfers import CloseOperation
 from noria.limits import INLINE_HITS_MAX
 from tests.loops import run
 
@@ -383,8 +384,12 @@ def test_what_was_opened_for_nobody_is_closed(
 
     monkeypatch.setattr("noria.files.opening.hop", done_at_once)
 
+    def opener(name: Any, flags: int) -> int:
+        return os.open(name, flags)
+
     async def main() -> None:
-        task = asyncio.create_task(opened(path))
+        opening = open_file(File, path, os.O_RDONLY, opener=opener)
+        task = asyncio.create_task(opening)
         await asyncio.sleep(0)
         assert numbers
         task.cancel()
@@ -394,6 +399,26 @@ def test_what_was_opened_for_nobody_is_closed(
     run(loop, main())
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(numbers[0])
+
+
+@pytest.mark.parametrize("undeliverable", [False, True])
+def test_a_close_that_was_taken_back_closes_all_the_same(
+    loop: asyncio.AbstractEventLoop, path: Path, undeliverable: bool
+) -> None:
+    """No thread had begun when the engine was closed; nobody else has the number any more."""
+
+    async def main() -> None:
+        number = os.open(path, os.O_RDONLY)
+        closing = CloseOperation(running_host(), number, path)
+        if undeliverable:
+            closing.discard(-errno.ECANCELED, None)
+        else:
+            closing.deliver(-errno.ECANCELED, 0, None)
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(number)
+        closing.discard(-errno.ECANCELED, None)  # once
+
+    run(loop, main())
 
 
 def test_a_hop_is_taken_for_a_future(loop: asyncio.AbstractEventLoop) -> None:

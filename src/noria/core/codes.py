@@ -39,5 +39,6 @@ SYMLINK_AT: Final = 47
 ADVISE: Final = 50
 RUN: Final = 51
 WRITE_FILE: Final = 52
+OPEN_FILE: Final = 53
 
 WAIT_CHILD: Final = 60

@@ -34,7 +34,7 @@ cdef class Disk:
     cdef bint _takes(self, Operation op) except -1
     cpdef object cancel(self, Operation op)
     @cython.locals(ready=bint)
-    cpdef bint flush(self) except -1
+    cpdef bint flush(self, bint patient=*) except -1
     @cython.locals(before=Py_ssize_t)
     cpdef object reap(self, list done, int count)
     cpdef int fileno(self) except? -1

@@ -101,13 +101,13 @@ class Disk:
         if self._native is None or not self._native.cancel(op):
             self._threads.cancel(op)
 
-    def flush(self) -> bool:
-        """Hand over what was gathered; True if something is done already."""
+    def flush(self, patient: bool = False) -> bool:
+        """Hand over what was gathered; True if something is done already; see DiskBackend."""
         ready = False
         if self._native is not None:
             self._gathered = 0
             ready = self._native.flush()
-        return self._threads.flush() or ready
+        return self._threads.flush(patient and not ready) or ready
 
     def reap(self, done: list[Operation], count: int) -> None:
         """Append operations that are done, at most about `count` of each backend."""

@@ -8,6 +8,6 @@ cdef class DiskBackend:
 
     cpdef int submit(self, Operation op) except? -1
     cpdef bint cancel(self, Operation op) except -1
-    cpdef bint flush(self) except -1
+    cpdef bint flush(self, bint patient=*) except -1
     cpdef object reap(self, list done, int count)
     cpdef object close(self, list done)

@@ -114,8 +114,11 @@ class DiskBackend:
         """
         raise NotImplementedError
 
-    def flush(self) -> bool:
+    def flush(self, patient: bool = False) -> bool:
         """Hand over what was gathered; from now on what gets done is told by `wake` or the bell.
+
+        Args:
+            patient: the caller would sleep otherwise; a backend may watch for what is about to end.
 
         Returns:
             True if `reap` has something already, so there is no need to wait.

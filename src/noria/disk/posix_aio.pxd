@@ -18,7 +18,7 @@ cdef class PosixAioBackend(QueuedBackend):
     cdef bint _is_ours(self, object request) except -1
     @cython.locals(result=cython.longlong)
     cdef str _undone(self, Operation op, object request)
-    cpdef bint flush(self) except -1
+    cpdef bint flush(self, bint patient=*) except -1
     cdef object _attend(self)
     cpdef int _threads(self) except? -1
     cpdef object close(self, list done)

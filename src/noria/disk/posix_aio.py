@@ -137,7 +137,7 @@ class PosixAioBackend(QueuedBackend):
             request.result = -_EIO
         return ""
 
-    def flush(self) -> bool:
+    def flush(self, patient: bool = False) -> bool:
         """Hand over what was gathered."""
         if self._bell < 0 and self._attendant is None and not self._closed:
             self._attend()

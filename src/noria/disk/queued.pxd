@@ -31,7 +31,7 @@ cdef class QueuedBackend(DiskBackend):
     cpdef int submit(self, Operation op) except? -1
     cpdef bint cancel(self, Operation op) except -1
     cdef bint _is_ours(self, object request) except -1
-    cpdef bint flush(self) except -1
+    cpdef bint flush(self, bint patient=*) except -1
     @cython.locals(op=Operation)
     cpdef object reap(self, list done, int count)
     @cython.locals(result=cython.longlong, failure=int)

@@ -140,7 +140,7 @@ class QueuedBackend(DiskBackend):
     def _is_ours(self, request: Any) -> bool:
         raise NotImplementedError
 
-    def flush(self) -> bool:
+    def flush(self, patient: bool = False) -> bool:
         """Hand over what was gathered."""
         ready: bool = self._queue.flush()
         return ready

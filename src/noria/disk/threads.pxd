@@ -7,15 +7,19 @@ from noria.native.crew cimport Crew, Job
 cdef int _EINVAL
 cdef int _EIO
 cdef int _WAITING
+cdef int _DIRECT
 cdef int _WAIT_CHILD
 cdef int _CODES
 cdef int _READ_AT
 cdef int _ADVISE
 cdef int _WRITE_FILE
+cdef int _OPEN_FILE
 cdef int _READ_VECTOR_AT
 cdef int _WRITE_VECTOR_AT
 cdef int _PARTS_MAX
-cdef bytearray _is_data
+cdef int _NAMED
+cdef int _DATA
+cdef bytearray _groups
 cdef dict _rows
 
 
@@ -27,9 +31,9 @@ cdef class ThreadBackend(DiskBackend):
     cdef long long _submitted
     cdef bint _closed
 
-    @cython.locals(job=Job, failure=int, advice=int)
+    @cython.locals(job=Job, failure=int, advice=int, group=int)
     cpdef int submit(self, Operation op) except? -1
-    cpdef bint flush(self) except -1
+    cpdef bint flush(self, bint patient=*) except -1
     cpdef object reap(self, list done, int count)
     @cython.locals(job=Job, op=Operation, result=cython.longlong)
     cdef object _reap_jobs(self, list done, int count)

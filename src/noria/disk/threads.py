@@ -9,7 +9,7 @@ There are three crews, so that what hangs in one of them holds nobody up in anot
 
 - data: transfers, and what forces them to the device. Compiled on Linux its threads are C's, which
   run without the interpreter lock; they are cheap, and there may be as many as a device takes
-  requests at a time.
+  requests at a time. They change names, too.
 - names: what looks up or changes names, and several steps that belong together.
 - waiting: what may wait for ever for somebody else, such as opening a FIFO.
 """
@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import noria.operations  # noqa: F401 - enters the operations into the catalog
 from noria.core import codes
 from noria.core.catalog import CATALOG
-from noria.core.operation import WAITING
+from noria.core.operation import DIRECT, WAITING
 from noria.disk.crew import ThreadCrew
 from noria.disk.interface import BackendStatistics, DiskBackend, DiskProbe
 from noria.limits import (
@@ -35,6 +36,7 @@ from noria.limits import (
     OFFLOAD_QUEUE_MAX,
     OFFLOAD_STACK_BYTES,
     OFFLOAD_WAITING_THREADS_MAX,
+    OFFLOAD_WATCH_NS,
     VECTOR_PARTS_MAX,
 )
 from noria.native import crew as native
@@ -64,20 +66,39 @@ DATA_CODES = frozenset(
 )
 """Operations on open files, and whole files that are written: the crew `data` does them."""
 
+NAME_CODES = frozenset(
+    {
+        codes.OPEN_FILE,
+        codes.UNLINK_AT,
+        codes.REMOVE_DIRECTORY_AT,
+        codes.MAKE_DIRECTORY_AT,
+        codes.RENAME_AT,
+        codes.LINK_AT,
+        codes.SYMLINK_AT,
+    }
+)
+"""Opening and changes of names, for `data` where its threads are C's, else for `names`."""
+
 # Names for the compiler, typed in the .pxd.
 _EINVAL = errno.EINVAL
 _EIO = errno.EIO
 _WAITING = WAITING
+_DIRECT = DIRECT
 _WAIT_CHILD = codes.WAIT_CHILD
 _CODES = 256
 _READ_AT = codes.READ_AT
 _ADVISE = codes.ADVISE
 _WRITE_FILE = codes.WRITE_FILE
+_OPEN_FILE = codes.OPEN_FILE
 _READ_VECTOR_AT = codes.READ_VECTOR_AT
 _WRITE_VECTOR_AT = codes.WRITE_VECTOR_AT
 _PARTS_MAX = VECTOR_PARTS_MAX
 _rows = dict(CATALOG)  # what the threads of C know; who replaces a row has it done as it says
-_is_data = bytearray(code in DATA_CODES for code in range(256))
+_NAMED = 1
+_DATA = 2
+_groups = bytearray(
+    _DATA if code in DATA_CODES else _NAMED if code in NAME_CODES else 0 for code in range(256)
+)
 
 _given_up: list[tuple[Crew, dict[int, Descriptor | None]]] = []
 """Crews whose threads did not return in time, with the leases that are kept for them."""
@@ -107,6 +128,7 @@ class ThreadBackend(DiskBackend):
                 OFFLOAD_QUEUE_MAX,
                 int(OFFLOAD_IDLE_SECONDS * 1e9),
                 OFFLOAD_STACK_BYTES,
+                OFFLOAD_WATCH_NS if _processors() > 1 else 0,
             )
         self._names = self._python_crew("names", OFFLOAD_NAMES_THREADS_MAX)
         self._waiting = self._python_crew("waiting", OFFLOAD_WAITING_THREADS_MAX)
@@ -124,21 +146,28 @@ class ThreadBackend(DiskBackend):
         """Queue an operation for a thread of its crew."""
         if op.crew == _WAITING or op.code == _WAIT_CHILD:
             return self._waiting.submit(op)
-        if op.code >= _CODES or not _is_data[op.code]:
+        group = 0 if op.code >= _CODES else _groups[op.code]
+        if group == 0:
             return self._names.submit(op)
         if self._crew is None or CATALOG[op.code] is not _rows[op.code]:
+            if group == _NAMED:
+                return self._names.submit(op)
             if self._data is None:
                 self._data = self._python_crew("data", OFFLOAD_DATA_THREADS_MAX)
             return self._data.submit(op)
         if op.code in (_READ_VECTOR_AT, _WRITE_VECTOR_AT) and len(op.buffer) > _PARTS_MAX:
             return -_EINVAL
-        advice = op.address if op.code == _ADVISE else op.size if op.code == _WRITE_FILE else 0
-        job = native.Job(op, op.code, op.fd, op.buffer, op.offset, op.size, advice)
-        if op.code == _WRITE_FILE:
-            name = os.fsencode(op.address)
-            if b"\0" in name:
-                return -_EINVAL
-            job.set_name(name)
+        advice = 0
+        if op.code == _ADVISE:
+            advice = op.address
+        elif op.code in (_WRITE_FILE, _OPEN_FILE):
+            advice = op.size
+        buffer = None if group == _NAMED else op.buffer
+        job = native.Job(op, op.code, op.fd, buffer, op.offset, op.size, advice)
+        if (group == _NAMED or op.code == _WRITE_FILE) and not _name(job, op):
+            return -_EINVAL
+        if op.way == _DIRECT:
+            job.set_beside()
         failure: int = self._crew.submit(job)
         if failure == 0:
             op.lent = job
@@ -155,9 +184,11 @@ class ThreadBackend(DiskBackend):
                 crew.cancel(op)
         return True
 
-    def flush(self) -> bool:
+    def flush(self, patient: bool = False) -> bool:
         """Have the bell rung when a thread of C is done; those of Python call `wake`."""
-        if self._crew is not None and self._crew.flush():
+        if self._names.ready() or self._waiting.ready():
+            patient = False
+        if self._crew is not None and self._crew.flush(patient):
             return True
         if self._data is not None and self._data.ready():
             return True
@@ -183,6 +214,8 @@ class ThreadBackend(DiskBackend):
             op.result = result
             if result >= 0 and op.code == _READ_AT:
                 op.buffer = job.taken(result)
+            elif result >= 0 and op.code == _OPEN_FILE:
+                op.buffer = job.opened()
             job.token = None
             done.append(op)
 
@@ -198,6 +231,8 @@ class ThreadBackend(DiskBackend):
             calls["data_threads"] = self._crew.count(native.THREADS)
             calls["data_threads_started"] = self._crew.count(native.STARTED)
             calls["data_bells"] = self._crew.count(native.BELLS)
+            calls["data_watches"] = self._crew.count(native.WATCHES)
+            calls["data_vain_watches"] = self._crew.count(native.VAIN_WATCHES)
             threads += calls["data_threads"]
         return BackendStatistics(self.name, in_flight, submitted, threads, calls, {})
 
@@ -242,12 +277,33 @@ class ThreadBackend(DiskBackend):
         return found
 
 
+def _processors() -> int:
+    """How many processors this process may run on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _name(job: Job, op: Operation) -> bool:
+    """Tell a job its names; False if they cannot be any."""
+    if op.code == _WRITE_FILE:
+        names = (os.fsencode(op.address), b"")
+    else:
+        names = (os.fsencode(op.buffer), b"" if op.address is None else os.fsencode(op.address))
+    if b"\0" in names[0] or b"\0" in names[1]:
+        return False
+    job.set_names(*names)
+    return True
+
+
 def sweep() -> None:
     """Free what was kept for jobs that have ended after their backend was closed."""
     for each in list(_given_up):
         crew, kept = each
         for job in crew.reap(OFFLOAD_QUEUE_MAX):
             descriptor = kept.pop(id(job), None)
+            if job.kind == _OPEN_FILE and job.result >= 0:
+                os.close(job.result)
             if descriptor is not None:
                 descriptor.release()
         if crew.count(native.THREADS) == 0 and crew.count(native.IN_FLIGHT) == 0:

@@ -26,7 +26,7 @@ cdef class Offload(Registrations):
     cdef object _make_disk(self)
     cdef int _watch_disk(self) except? -1000
     @cython.locals(disk=Disk)
-    cdef bint _flush_disk(self) except -1
+    cdef bint _flush_disk(self, bint patient) except -1
     @cython.locals(disk=Disk)
     cdef object _reap(self, Completions batch)
     @cython.locals(reaped=list, op=Operation, result=cython.longlong)

@@ -118,10 +118,10 @@ class Offload(Registrations):
             return 0
         return self.poller.modify(self._disk_fd, 0, READABLE, True)
 
-    def _flush_disk(self) -> bool:
+    def _flush_disk(self, patient: bool) -> bool:
         """Hand over what the backends have gathered; True if something is done already."""
         disk = self._disk
-        return disk is not None and disk.flush()
+        return disk is not None and disk.flush(patient)
 
     def _reap(self, batch: Completions) -> None:
         disk = self._disk

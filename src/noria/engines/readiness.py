@@ -201,8 +201,10 @@ class ReadinessEngine(Offload):
         self._batch_bytes = 0
         if self._cancelled:
             self._list_cancelled(batch)
-        if self._offload_in_flight and self._flush_disk():
-            timeout_ns = 0
+        if self._offload_in_flight:
+            idle = timeout_ns != 0 and not batch.count and not self._left_over()
+            if self._flush_disk(idle):
+                timeout_ns = 0
         if self._cursor >= self._round_end:
             self._wait(0 if batch.count or self._cursor < len(self._listed) else timeout_ns)
         if self._offload_in_flight:
@@ -253,7 +255,7 @@ class ReadinessEngine(Offload):
         """Have what comes from elsewhere told between two polls, and what is left over now."""
         waker = self._waker
         waker.sleeping = True
-        done = self._offload_in_flight > 0 and self._flush_disk()
+        done = self._offload_in_flight > 0 and self._flush_disk(False)
         if done or waker.noted or self._left_over():
             waker.wake()
 

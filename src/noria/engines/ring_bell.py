@@ -81,6 +81,7 @@ class RingBell(RingSingle):
             bool(self._kept)
             or bool(self._queued)
             or self._ring.completed() > 0
+            or self._ring.queued() > 0
             or ReadinessEngine._left_over(self)
         )
 

@@ -28,9 +28,9 @@ from noria.core.codes import (
 from noria.core.operation import BACKEND, DIRECT, NATIVE
 from noria.files.aligned import AlignedPool, check_aligned
 from noria.files.filesystems import FORCING, READING, WRITING
-from noria.files.hops import hop
 from noria.files.operation import Settled, settled
 from noria.files.transfers import (
+    CloseOperation,
     FileTransfer,
     ForceTransfer,
     PlainTransfer,
@@ -434,10 +434,10 @@ class File:
 
     async def _close(self) -> None:
         await self.drain()
-        if self._closes_quickly():
+        if self._closes_quickly() or self.descriptor.leases:
             self._release()
         else:
-            await hop(self._release, host=self.host)
+            await CloseOperation(self.host, self.descriptor.detach(), self.name).start()
 
     def _closes_quickly(self) -> bool:
         """Whether closing waits for nothing: no server, and no data that has to go anywhere."""

@@ -3,8 +3,9 @@
 Facts: data of tmpfs is in memory, but it does not support RWF_NOWAIT, so it is read as by
 pread(2). Network filesystems and FUSE may wait in any call, for ever, also in close(2). Of the ways
 to do what does wait, the ring or a thread, neither is the quicker one everywhere: they take turns
-until each has been measured, and the slower one is tried again now and then. Times vary, and a
-thread costs three times the ring's processor time, so it has to be quicker by far.
+until each has been measured, and the slower one is tried again now and then. Times vary, and a read
+by a thread costs three times the ring's processor time, so it has to be quicker by far. Writing and
+forcing are a thread's work either way, for the ring has workers do it, so there the times decide.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple
 
 from noria.core.operation import AUTOMATIC, BY_THREAD
 from noria.files.hops import hop
-from noria.limits import WAY_SAMPLES_MIN, WAY_THREAD_FRACTION, WAY_TRIAL_EVERY
+from noria.limits import WAY_SAMPLES_MIN, WAY_THREAD_FRACTION, WAY_TRIAL_EVERY, WAY_WORKER_FRACTION
 
 Named = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -25,6 +26,8 @@ WRITING: Final = 1
 FORCING: Final = 2
 KIND_NAMES: Final = ("reading", "writing", "forcing")
 """Kinds of operations that are measured apart."""
+
+_FRACTIONS = (WAY_THREAD_FRACTION, WAY_WORKER_FRACTION, WAY_WORKER_FRACTION)
 
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
 _DISTANT = frozenset(
@@ -94,7 +97,7 @@ class Filesystem:
         self._asked[kind] += 1
         if min(counts) < WAY_SAMPLES_MIN:
             return (BY_THREAD if counts[1] < counts[0] else AUTOMATIC), True
-        by_thread = times[1] < times[0] * WAY_THREAD_FRACTION
+        by_thread = times[1] < times[0] * _FRACTIONS[kind]
         turn = self._asked[kind] % WAY_TRIAL_EVERY
         if turn == 0:
             return (AUTOMATIC if by_thread else BY_THREAD), True
@@ -120,7 +123,8 @@ class Filesystem:
                 if counts[index]:
                     ways.append(WayStatistics(name, way, counts[index], times[index] / 1000))
             if min(counts) >= WAY_SAMPLES_MIN:
-                chosen[name] = "engine" if times[1] >= times[0] * WAY_THREAD_FRACTION else "thread"
+                by_thread = times[1] < times[0] * _FRACTIONS[kind]
+                chosen[name] = "thread" if by_thread else "engine"
         return FilesystemStatistics(
             self.device,
             self.type,

@@ -8,7 +8,8 @@ cdef class Host:
     cdef public LoopCore core
     cdef public bint native
     cdef public bint measuring
-    cdef public bint ringing
+    cdef public bint naming
+    cdef public int names_way
     cdef public int hits
     cdef public object spare
     cdef public list refused

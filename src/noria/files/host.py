@@ -11,8 +11,11 @@ import asyncio
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from noria.core.operation import AUTOMATIC, BY_THREAD
+from noria.disk.registry import RING
 from noria.limits import REFUSED_RETRY_SECONDS
 from noria.loop.core import LoopCore
+from noria.native import crew
 
 if TYPE_CHECKING:
     from noria.engines.interface import Engine
@@ -28,7 +31,8 @@ class Host:
 
     Attributes:
         native: the loop is noria's own, and polls the engine itself.
-        ringing: what files ask for goes to the engine's ring, where it has the operation.
+        naming: names are changed without a thread of Python's, by one of C's or by the ring.
+        names_way: of these, AUTOMATIC or BY_THREAD.
         measuring: there is more than one way to do what waits, and none was asked for.
         hits: reads answered at once since the last pause; who counts INLINE_HITS_MAX pauses.
         spare: the Settled that was given last, to be used again.
@@ -40,8 +44,10 @@ class Host:
         self.core = loop if isinstance(loop, LoopCore) else None
         self.native = self.core is not None
         found = engine.disk_statistics()
-        self.ringing = found.name == "uring"
-        self.measuring = self.ringing and not found.forced
+        ringing = found.name == RING
+        self.measuring = ringing and not found.forced
+        self.naming = ringing or crew.COMPILED
+        self.names_way = AUTOMATIC if (ringing and found.forced) or not crew.COMPILED else BY_THREAD
         self.hits = 0
         self.spare: Any = None
         self.refused: list[FileOperation] = []

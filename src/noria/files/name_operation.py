@@ -1,8 +1,9 @@
-"""NameOperation: a change of names that the engine's ring does.
+"""NameOperation: a change of names without a thread of Python's.
 
 Facts: the kernel hands what changes a directory to a worker of the ring, which is a thread as well,
 but one that needs no interpreter: removing a name takes 20 microseconds of processor time by the
-ring, 52 by a thread of Python's and 10 by the call itself.
+ring, 52 by a thread of Python's and 10 by the call itself. A thread of C's needs none either, and
+can watch for the next call where a worker has to be woken.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from noria.core.operation import NAMES
 from noria.errors import from_result
 from noria.files.hops import hop
 from noria.files.host import Host, running_host
@@ -40,6 +42,8 @@ class NameOperation(FileOperation):
         self.buffer = self.path = name
         self.address = self.second = second
         self.offset = mode
+        self.crew = NAMES
+        self.way = host.names_way
 
     def advance(self, result: int, data: Any) -> int:
         """Give nothing."""
@@ -63,10 +67,10 @@ async def change(
     mode: int = 0,
     dir_fd: int | None = None,
 ) -> None:
-    """Change names by the ring, or by a call in a thread where there is no ring for it.
+    """Change names by a thread of C or the ring, or by a call in a thread where there is neither.
 
     Args:
-        call: the call, for a thread; it also tells what is wrong with odd arguments.
+        call: the call, for a thread of Python's; it also tells what is wrong with odd arguments.
         code: row of the catalog.
         name: the name.
         second: the other name, None if there is none.
@@ -78,7 +82,7 @@ async def change(
     """
     host = running_host()
     names = [name] if second is None else [name, second]
-    plain = host.ringing and all(map(is_plain, names)) and (dir_fd is None or dir_fd >= 0)
+    plain = host.naming and all(map(is_plain, names)) and (dir_fd is None or dir_fd >= 0)
     if not plain or not isinstance(mode, int):
         await hop(call, host=host)
         return

@@ -1,10 +1,10 @@
 """Opening: from a name and flags to a File, without holding up the loop.
 
 Facts: open(2) may wait for a disk or a server, and for the other end of a FIFO for ever. What is
-cached is opened at once (openat2(2), RESOLVE_CACHED); the rest in a thread. Whether a name is a
-FIFO is looked up first, and what may wait for somebody goes to a crew of its own, so that blocked
-opens never hold up others. Regular files are opened with O_NONBLOCK, which means nothing to them:
-should the name be a FIFO's by then, the crew of names is not caught.
+cached is opened at once (openat2(2), RESOLVE_CACHED); the rest in a thread, one of C's where there
+are any. Whether a name is a FIFO is looked up first, and what may wait for somebody goes to a crew
+of its own, so that blocked opens never hold up others. Regular files are opened with O_NONBLOCK,
+which means nothing to them: should the name be a FIFO's by then, no other crew is caught.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from noria.core.codes import OPEN_FILE
 from noria.core.descriptor import Descriptor
-from noria.core.operation import WAITING
+from noria.core.operation import BY_THREAD, NAMES, WAITING
 from noria.files.aligned import alignment_of
 from noria.files.filesystems import Filesystem, filesystem_of
 from noria.files.hops import hop
-from noria.files.host import running_host
+from noria.files.host import Host, running_host
+from noria.files.name_operation import is_plain
+from noria.files.operation import FileOperation
 from noria.native import files as native
 
 if TYPE_CHECKING:
@@ -44,13 +47,11 @@ class Opened(NamedTuple):
 
     Attributes:
         fd: the number, the receiver's to close.
-        status: its os.stat_result.
         filesystem: where it lies; None if it is no regular file.
         alignment: what direct I/O demands, in bytes; 0 if it is not open for that.
     """
 
     fd: int
-    status: os.stat_result
     filesystem: Filesystem | None
     alignment: int
 
@@ -92,10 +93,10 @@ async def open_file(
         if not closefd:
             raise ValueError("Cannot use closefd=False with file name")
         found = None if opener is not None or direct else _open_now(path, flags)
-        if found is None:
-            found = await _owned(
-                hop(lambda: _open_named(path, flags, mode, opener), host=host, undo=_undo)
-            )
+        if found is None and opener is not None:
+            found = await _owned(hop(lambda: _open_by(opener, path, flags), host=host, undo=_undo))
+        elif found is None and is_plain(path):
+            found = await _open_soon(host, path, flags, mode)
         if found is None:
             waiting = hop(
                 lambda: _open_waiting(path, flags, mode), host=host, crew=WAITING, undo=_undo
@@ -134,6 +135,41 @@ async def _owned(opening: Any) -> Opened | None:
     return opened
 
 
+class OpenOperation(FileOperation):
+    """Opens a name unless that may wait for somebody else, which is ENXIO."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, host: Host, name: Any, flags: int, mode: int) -> None:
+        FileOperation.__init__(self, host, OPEN_FILE)
+        self.path = self.name = self.buffer = os.fspath(name)
+        self.size = flags
+        self.offset = mode
+        self.crew = NAMES
+        self.way = BY_THREAD
+
+    def submit(self) -> None:
+        """Hand it over, once more if it was refused or interrupted."""
+        self.buffer = self.name
+        FileOperation.submit(self)
+
+    def advance(self, result: int, data: Any) -> int:
+        """Give what was opened."""
+        mode, device = data
+        self.outcome = _known(result, mode, device, self.size)
+        return 0
+
+
+async def _open_soon(host: Host, path: Any, flags: int, mode: int) -> Opened | None:
+    """Open by name, in a thread; None if that may wait for somebody else."""
+    try:
+        return await _owned(OpenOperation(host, path, flags, mode).start())
+    except OSError as exc:
+        if exc.errno != errno.ENXIO:
+            raise
+    return None
+
+
 def _examined(path: Any, fd: int, flags: int) -> Opened:
     """Look at what was opened.
 
@@ -143,37 +179,23 @@ def _examined(path: Any, fd: int, flags: int) -> Opened:
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    filesystem = filesystem_of(status.st_dev) if stat.S_ISREG(status.st_mode) else None
-    alignment = alignment_of(status.st_dev) if flags & _DIRECT else 0
-    return Opened(fd, status, filesystem, alignment)
+    return _known(fd, status.st_mode, status.st_dev, flags)
 
 
-def _open_named(
-    path: Any, flags: int, mode: int, opener: Callable[[Any, int], int] | None
-) -> Opened | None:
-    """Open by name, in a thread; None if that may wait for somebody else."""
-    if opener is not None:
-        fd = opener(path, flags)
-        if not isinstance(fd, int):
-            raise TypeError("expected integer from opener")
-        if fd < 0:
-            raise ValueError(f"opener returned {fd}")
-        os.set_inheritable(fd, False)
-        return _checked(path, fd, flags)
-    try:
-        kind = os.stat(path).st_mode  # noqa: PTH116 - bytes stay bytes
-    except OSError:
-        kind = stat.S_IFREG  # it is to be made, or opening it tells why not
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-        return None
-    return _checked(path, _open_quickly(path, flags, mode), flags)
+def _known(fd: int, mode: int, device: int, flags: int) -> Opened:
+    filesystem = filesystem_of(device) if stat.S_ISREG(mode) else None
+    return Opened(fd, filesystem, alignment_of(device) if flags & _DIRECT else 0)
 
 
-def _open_quickly(path: Any, flags: int, mode: int) -> int:
-    fd = os.open(path, flags | _NONBLOCK, mode)
-    if sys.platform != "win32" and not flags & _NONBLOCK:
-        os.set_blocking(fd, True)  # ring and pollers read it as the wish not to wait
-    return fd
+def _open_by(opener: Callable[[Any, int], int], path: Any, flags: int) -> Opened:
+    """Open with the caller's function, in a thread."""
+    fd = opener(path, flags)
+    if not isinstance(fd, int):
+        raise TypeError("expected integer from opener")
+    if fd < 0:
+        raise ValueError(f"opener returned {fd}")
+    os.set_inheritable(fd, False)
+    return _checked(path, fd, flags)
 
 
 def _checked(path: Any, fd: int, flags: int) -> Opened:

@@ -1,6 +1,7 @@
 cimport cython
 from noria.files.file cimport File
 from noria.files.operation cimport FileOperation, Pending
+from noria.native cimport calls
 from noria.native cimport files as native
 
 cdef int _READ_AT
@@ -8,6 +9,7 @@ cdef int _READ_INTO_AT
 cdef int _READ_VECTOR_AT
 cdef int _WRITE_AT
 cdef int _EIO
+cdef int _ECANCELED
 cdef int _PARTS_MAX
 
 
@@ -68,3 +70,11 @@ cdef class VectorTransfer(FileTransfer):
 cdef class ForceTransfer(FileTransfer):
     cpdef int advance(self, long long result, object data) except? -1
     cpdef object exception_of(self, long long result)
+
+
+cdef class CloseOperation(FileOperation):
+    cpdef Pending start(self)
+    cpdef int advance(self, long long result, object data) except? -1
+    cpdef object deliver(self, long long result, int flags, object data)
+    cpdef object discard(self, long long result, object data)
+    cdef object _close_if_cancelled(self, long long result)

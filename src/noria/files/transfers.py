@@ -13,24 +13,29 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from noria.core.codes import (
+    CLOSE_FILE,
     READ_AT,
     READ_INTO_AT,
     READ_VECTOR_AT,
     WRITE_AT,
 )
+from noria.core.operation import BY_THREAD
 from noria.errors import from_result
 from noria.files.operation import FileOperation, Pending
 from noria.limits import VECTOR_PARTS_MAX
+from noria.native import calls
 from noria.native import files as native
 
 if TYPE_CHECKING:
     from noria.files.file import File
+    from noria.files.host import Host
 
 # Names for the compiler, typed in the .pxd.
 _READ_AT = READ_AT
 _READ_INTO_AT = READ_INTO_AT
 _READ_VECTOR_AT = READ_VECTOR_AT
 _WRITE_AT = WRITE_AT
+_ECANCELED = errno.ECANCELED
 _EIO = errno.EIO
 _PARTS_MAX = VECTOR_PARTS_MAX
 
@@ -268,3 +273,47 @@ class ForceTransfer(FileTransfer):
         """Mark the file."""
         self.file.sync_errno = -result
         return FileTransfer.exception_of(self, result)
+
+
+class CloseOperation(FileOperation):
+    """Closes a number where that may wait, in a thread; whatever happens, it is closed.
+
+    Args:
+        host: what gets it done.
+        fd: the number, which is this operation's from now on.
+        path: what the file is called, for exceptions.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, host: Host, fd: int, path: Any) -> None:
+        FileOperation.__init__(self, host, CLOSE_FILE, fd)
+        self.path = path
+        self.way = BY_THREAD
+
+    def start(self) -> Pending:
+        """Hand it over, and give its future."""
+        try:
+            return FileOperation.start(self)
+        except BaseException:
+            calls.close_number(self.fd)  # it was not taken
+            raise
+
+    def advance(self, result: int, data: Any) -> int:
+        """Give nothing."""
+        self.outcome = None
+        return 0
+
+    def deliver(self, result: int, flags: int, data: object) -> None:
+        """Close it after all if it was taken back before a thread had begun."""
+        self._close_if_cancelled(result)
+        FileOperation.deliver(self, result, flags, data)
+
+    def discard(self, result: int, data: object) -> None:
+        """Do so as well when nobody can be told any more."""
+        self._close_if_cancelled(result)
+
+    def _close_if_cancelled(self, result: int) -> None:
+        if result == -_ECANCELED and self.fd >= 0:
+            calls.close_number(self.fd)
+            self.fd = -1

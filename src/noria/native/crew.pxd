@@ -1,23 +1,7 @@
 from noria.native.transfer cimport Transfer
 
 
-cdef extern from *:
-    """
-    #include <stddef.h>
-
-    enum { NORIA_IDLE_JOB, NORIA_QUEUED, NORIA_RUNNING, NORIA_DONE };
-
-    struct noria_job {
-        struct noria_job *next, *before;
-        void *owner;
-        int kind, fd, parts, advice;
-        const char *name;
-        void *memory;
-        size_t size;
-        long long offset, result;
-        int state;
-    };
-    """
+cdef extern from "noria/native/crew.h":
     struct noria_job:
         noria_job *next
         noria_job *before
@@ -26,11 +10,15 @@ cdef extern from *:
         int fd
         int parts
         int advice
+        int beside
         const char *name
+        const char *second
         void *memory
         size_t size
         long long offset
         long long result
+        unsigned long long device
+        unsigned int mode
         int state
     struct noria_crew:
         pass
@@ -39,9 +27,13 @@ cdef extern from *:
 cdef class Job(Transfer):
     cdef noria_job _job
     cdef bytes name
+    cdef bytes second
     cdef object _crew
 
+    cpdef object set_beside(self)
     cpdef object set_name(self, bytes name)
+    cpdef object set_names(self, bytes name, bytes second)
+    cpdef tuple opened(self)
 
 
 cdef class Crew:
@@ -50,7 +42,7 @@ cdef class Crew:
 
     cpdef int submit(self, Job job) except? -1
     cpdef bint cancel(self, Job job) except -1
-    cpdef bint flush(self) noexcept
+    cpdef bint flush(self, bint patient=*) except -1
     cpdef list reap(self, int count)
     cpdef int count(self, int which) noexcept
     cpdef list close(self, long long timeout_ns)

@@ -17,6 +17,8 @@ IN_FLIGHT: Final = 1
 STARTED: Final = 2
 CALLS: Final = 3
 BELLS: Final = 4
+WATCHES: Final = 5
+VAIN_WATCHES: Final = 6
 
 
 class Job(Transfer):
@@ -26,8 +28,18 @@ class Job(Transfer):
         OSError: always (ENOSYS).
     """
 
+    def set_beside(self) -> None:
+        """Let a write go on beside other writes of its file, as direct ones can."""
+
     def set_name(self, name: bytes) -> None:
         """Say what file WRITE_FILE is about; without a null byte in it."""
+
+    def set_names(self, name: bytes, second: bytes) -> None:
+        """Say what names a change is about; without null bytes in them."""
+
+    def opened(self) -> tuple[int, int]:
+        """Give the mode and the device (stat(2)) of what OPEN_FILE has opened."""
+        return 0, 0
 
 
 class Crew:
@@ -45,6 +57,7 @@ class Crew:
         queue_max: int,
         idle_ns: int,
         stack_bytes: int,
+        watch_ns: int = 0,
     ) -> None:
         raise OSError(errno.ENOSYS, "threads of C need the compiled build")
 

@@ -1,17 +1,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
-cdef extern from *:
-    """
-    #include <sys/uio.h>
-
-    /* The numbers of core/codes.py. */
-    enum {
-        NORIA_READ = 30, NORIA_WRITE = 31, NORIA_FSYNC = 32, NORIA_DATASYNC = 33,
-        NORIA_TRUNCATE = 34, NORIA_CLOSE = 35, NORIA_READ_INTO = 36, NORIA_READ_VECTOR = 37,
-        NORIA_WRITE_VECTOR = 38, NORIA_ALLOCATE = 39, NORIA_ADVISE = 50, NORIA_WRITE_FILE = 52
-    };
-    """
+cdef extern from "noria/native/transfer.h":
     enum:
         READ "NORIA_READ"
         WRITE "NORIA_WRITE"

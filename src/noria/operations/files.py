@@ -30,6 +30,7 @@ from noria.core.codes import (
     WRITE_VECTOR_AT,
 )
 from noria.limits import TRANSFER_BYTES_MAX, VECTOR_PARTS_MAX
+from noria.operations.paths import is_regular
 
 if TYPE_CHECKING:
     import io
@@ -156,7 +157,7 @@ def write_file(op: Operation) -> int:
     """
     nonblocking: int = getattr(os, "O_NONBLOCK", 0)
     try:
-        if not _is_regular(op.address):
+        if not is_regular(op.address):
             return -errno.ENXIO  # a FIFO's reader would take its opening for the end
         with open(op.address, "wb", 0, opener=partial(_open, op, nonblocking)) as file:
             return _write_whole(file, memoryview(op.buffer).cast("B"))
@@ -167,15 +168,6 @@ def write_file(op: Operation) -> int:
 def _open(op: Operation, nonblocking: int, name: Any, _: int) -> int:
     binary: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
     return os.open(name, op.size | nonblocking | binary, op.offset)
-
-
-def _is_regular(name: Any) -> bool:
-    """Whether a name leads to a regular file, or to nothing, or to what opening refuses."""
-    try:
-        kind = os.stat(name).st_mode  # noqa: PTH116 - bytes stay bytes
-    except OSError:
-        return True
-    return stat.S_ISREG(kind) or stat.S_ISDIR(kind)
 
 
 def _write_whole(file: io.FileIO, data: memoryview) -> int:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import sys
 from typing import TYPE_CHECKING, Any
 
 from noria.core.catalog import OFFLOAD, operation, result_of
@@ -20,6 +22,7 @@ from noria.core.codes import (
     LINK_AT,
     MAKE_DIRECTORY_AT,
     OPEN_AT,
+    OPEN_FILE,
     REMOVE_DIRECTORY_AT,
     RENAME_AT,
     STATUS_AT,
@@ -71,6 +74,41 @@ def open_at(op: Operation) -> int:
 
     failure = _done(make)
     return opened[0] if opened else failure
+
+
+@operation(code=OPEN_FILE, lane=OFFLOAD, discard=_close)
+def open_file(op: Operation) -> int:
+    """Open what is no directory with the flags `op.size` and the mode `op.offset`: its number.
+
+    `op.buffer` becomes (st_mode, st_dev). What may wait for somebody else, such as a FIFO, is not
+    opened: -ENXIO. The number is the owner's to close; directories are -EISDIR.
+    """
+    nonblocking: int = getattr(os, "O_NONBLOCK", 0)
+    fd = -1
+    try:
+        if not is_regular(op.buffer):
+            return -errno.ENXIO  # a FIFO's reader would take its opening for the end
+        fd = os.open(op.buffer, op.size | nonblocking, op.offset)
+        found = os.fstat(fd)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if sys.platform != "win32" and not op.size & nonblocking:
+            os.set_blocking(fd, True)  # ring and pollers read it as the wish not to wait
+    except OSError as exc:
+        if fd >= 0:
+            os.close(fd)
+        return result_of(exc)
+    op.buffer = (found.st_mode, found.st_dev)
+    return fd
+
+
+def is_regular(name: Any) -> bool:
+    """Whether a name leads to a regular file, or to nothing, or to what opening refuses."""
+    try:
+        kind = os.stat(name).st_mode  # noqa: PTH116 - bytes stay bytes
+    except OSError:
+        return True
+    return stat.S_ISREG(kind) or stat.S_ISDIR(kind)
 
 
 @operation(code=STATUS_AT, lane=OFFLOAD)
