@@ -18,11 +18,12 @@ from noria.core.operation import BACKEND, Operation
 from noria.disk.interface import DiskStatistics
 from noria.engines.interface import Engine
 from noria.files.file import File
+from noria.files.filesystems import READING
 from noria.files.hops import hop
 from noria.files.host import Host, running_host
 from noria.files.opening import open_file
 from noria.files.operation import Settled, settled
-from noria.files.transfers import CloseOperation
+from noria.files.transfers import CloseOperation, ReadTransfer
 from noria.limits import INLINE_HITS_MAX
 from tests.loops import run
 
@@ -492,3 +493,43 @@ def test_direct_reads_and_their_alignment(loop: asyncio.AbstractEventLoop, path:
         await file.close()
 
     run(loop, main())
+
+
+@pytest.mark.parametrize("ending", ["well", "badly", "cancelled"])
+def test_a_task_is_woken_by_what_it_waits_for_however_that_ends(
+    loop: asyncio.AbstractEventLoop, path: Path, ending: str
+) -> None:
+    """It goes on with the outcome, and other callbacks are called with the future itself."""
+    told: list[Any] = []
+
+    async def main() -> Any:
+        file = await opened(path)
+        waiting = ReadTransfer(file, 4, 0, READING)
+        pending = waiting.pending
+        assert pending is not None
+        pending.add_done_callback(told.append)
+        if ending == "well":
+            waiting.outcome = b"data"
+            loop.call_soon(waiting.finish)
+        elif ending == "badly":
+            loop.call_soon(waiting.fail, OSError(errno.EIO, "broken"))
+        else:
+            loop.call_soon(pending.cancel, "enough")
+        try:
+            got: Any = await pending
+        except (OSError, asyncio.CancelledError) as exc:
+            got = exc
+        if ending == "cancelled":
+            waiting.left()
+        await asyncio.sleep(0)
+        assert told == [pending]
+        await file.close()
+        return got
+
+    got = run(loop, main())
+    if ending == "well":
+        assert got == b"data"
+    elif ending == "badly":
+        assert got.errno == errno.EIO
+    else:
+        assert got.args == ("enough",)

@@ -1,2 +1,5 @@
+from noria.native cimport views
+
+
 cpdef object lend_writable(object buffer)
 cpdef object lend_readable(object buffer)

@@ -1,6 +1,7 @@
 cimport cython
 from noria.core.descriptor cimport Descriptor
 
+cdef int _IDLE
 cdef int _IN_FLIGHT
 cdef int _SETTLED
 cdef int _UNKNOWN

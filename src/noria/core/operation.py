@@ -25,6 +25,7 @@ MORE: Final = 1
 """Flag of a completion: the operation is still in flight and further completions will come."""
 
 # Names for the compiler, typed in the .pxd.
+_IDLE = IDLE
 _IN_FLIGHT = IN_FLIGHT
 _SETTLED = SETTLED
 _UNKNOWN = 255  # lane of what is only in the catalog, or not even there
@@ -126,7 +127,7 @@ class Operation:
         self.borrowed = False
         self.expectant = False
         self.nowait = False
-        self.state: int = IDLE
+        self.state: int = _IDLE
         self.result = 0
         self.route = 0
         self.cancelled = False

@@ -40,13 +40,14 @@ from noria.limits import (
     VECTOR_PARTS_MAX,
 )
 from noria.native import crew as native
+from noria.native.crew import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from noria.core.descriptor import Descriptor
     from noria.core.operation import Operation
-    from noria.native.crew import Crew, Job
+    from noria.native.crew import Crew
 
 DATA_CODES = frozenset(
     {
@@ -163,7 +164,8 @@ class ThreadBackend(DiskBackend):
         elif op.code in (_WRITE_FILE, _OPEN_FILE):
             advice = op.size
         buffer = None if group == _NAMED else op.buffer
-        job = native.Job(op, op.code, op.fd, buffer, op.offset, op.size, advice)
+        job = Job.__new__(Job)
+        job.fill(op, op.code, op.fd, buffer, op.offset, op.size, advice)
         if (group == _NAMED or op.code == _WRITE_FILE) and not _name(job, op):
             return -_EINVAL
         if op.way == _DIRECT:
@@ -176,7 +178,7 @@ class ThreadBackend(DiskBackend):
 
     def cancel(self, op: Operation) -> bool:
         """Take an operation out of its queue if no thread has started it."""
-        if type(op.lent) is native.Job:
+        if type(op.lent) is Job:
             assert self._crew is not None
             self._crew.cancel(op.lent)
         else:

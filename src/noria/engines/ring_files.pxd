@@ -4,6 +4,7 @@ from noria.native cimport ring as native_ring
 from noria.native.transfer cimport Transfer, has_position
 
 cdef int _READ_AT
+cdef int _STATUS_AT
 cdef int _WRITE_AT
 cdef int _READ_VECTOR_AT
 cdef int _WRITE_VECTOR_AT
@@ -20,7 +21,7 @@ cdef bytearray _groups
 
 @cython.locals(group=int)
 cpdef bint suits(Operation op) except -1
-@cython.locals(code=int)
+@cython.locals(code=int, transfer=Transfer)
 cpdef object lend(Operation op)
 @cython.locals(transfer=Transfer, vector=bint, count=cython.longlong, number=int)
 cpdef bint prepare(native_ring.Ring ring, Operation op) except -1

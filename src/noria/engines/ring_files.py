@@ -81,6 +81,7 @@ _OPERATIONS: dict[int, int] = {
 """What the rows of the catalog are for the kernel."""
 
 _READ_AT = codes.READ_AT
+_STATUS_AT = codes.STATUS_AT
 _WRITE_AT = codes.WRITE_AT
 _READ_VECTOR_AT = codes.READ_VECTOR_AT
 _WRITE_VECTOR_AT = codes.WRITE_VECTOR_AT
@@ -156,7 +157,9 @@ def lend(op: Operation) -> None:
     code = op.code
     if _groups[code] == _MOVES:
         # Without a token: the ring has the operation, and a circle would keep both alive.
-        op.lent = Transfer(None, code, op.fd, op.buffer, op.offset, op.size, 0)
+        transfer = Transfer.__new__(Transfer)
+        transfer.fill(None, code, op.fd, op.buffer, op.offset, op.size, 0)
+        op.lent = transfer
     elif _groups[code] == _OPEN:
         op.lent = None
     elif code in _TWO_NAMES:
@@ -236,7 +239,7 @@ def finish(op: Operation, result: int) -> None:
     if op.code == _READ_AT:
         transfer: Transfer = lent
         op.buffer = transfer.taken(result)
-    elif op.code == codes.STATUS_AT:
+    elif op.code == _STATUS_AT:
         op.buffer = _status(lent[1].written(_STATX_LENGTH))
 
 

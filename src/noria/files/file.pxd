@@ -4,7 +4,7 @@ from noria.core.clock cimport MonotonicClock
 from noria.core.descriptor cimport Descriptor
 from noria.files.host cimport Host
 from noria.files.operation cimport FileOperation, Settled, settled
-from noria.files.transfers cimport FileTransfer
+from noria.files.transfers cimport FileTransfer, PooledReadTransfer, ReadIntoTransfer, ReadTransfer, WriteTransfer
 from noria.native cimport files as native
 from noria.native cimport views
 
@@ -43,14 +43,15 @@ cdef class File:
     cdef public object _closing
     cdef public list _idle
 
-    @cython.locals(count=Py_ssize_t)
+    @cython.locals(count=Py_ssize_t, transfer=ReadTransfer)
     cpdef object read_at(self, Py_ssize_t size, long long offset)
-    @cython.locals(count=cython.longlong, size=Py_ssize_t)
+    @cython.locals(count=cython.longlong, size=Py_ssize_t, transfer=ReadIntoTransfer)
     cpdef object readinto_at(self, object buffer, long long offset)
-    @cython.locals(size=Py_ssize_t)
+    @cython.locals(size=Py_ssize_t, transfer=WriteTransfer)
     cpdef object write_at(self, object data, long long offset)
     @cython.locals(host=Host, pausing=bint)
     cdef Settled _hit(self, object outcome, long long count)
+    @cython.locals(transfer=PooledReadTransfer)
     cdef object _read_direct(self, Py_ssize_t size, long long offset)
     cdef object _vector(self, int code, list views, long long offset, int kind)
     cdef object _force(self, int code)

@@ -179,7 +179,9 @@ class File:
                 self.filesystem.looks = True
         if self.alignment:
             return self._read_direct(size, offset)
-        return ReadTransfer(self, size, offset, _READING).start()
+        transfer = ReadTransfer.__new__(ReadTransfer)
+        transfer.read(self, size, offset, _READING)
+        return transfer.start()
 
     def _hit(self, outcome: Any, count: int) -> Settled:
         host = self.host
@@ -197,7 +199,9 @@ class File:
         if size == 0:
             return settled(self.host, b"", False)
         memory = self.pool.take(size)
-        return PooledReadTransfer(self, memory, size, offset, _READING).start()
+        transfer = PooledReadTransfer.__new__(PooledReadTransfer)
+        transfer.read_pooled(self, memory, size, offset, _READING)
+        return transfer.start()
 
     def readinto_at(self, buffer: Any, offset: int) -> Awaitable[int]:
         """Read at `offset` into writable memory, which is the kernel's until the read has ended.
@@ -228,7 +232,9 @@ class File:
                 self._look_no_more()
         if not size:
             return settled(self.host, 0, False)
-        return ReadIntoTransfer(self, view, offset, _READING).start()
+        transfer = ReadIntoTransfer.__new__(ReadIntoTransfer)
+        transfer.read_into(self, view, offset, _READING)
+        return transfer.start()
 
     def readv_at(self, buffers: Iterable[Any], offset: int) -> Awaitable[int]:
         """Read at `offset` into several memories, one behind the other (preadv(2)).
@@ -267,7 +273,9 @@ class File:
             check_aligned(self.alignment, offset, size, view)
         if not size:
             return settled(self.host, 0, False)
-        return WriteTransfer(self, view, offset, _WRITING, True).start()
+        transfer = WriteTransfer.__new__(WriteTransfer)
+        transfer.write(self, view, offset, _WRITING, True)
+        return transfer.start()
 
     def writev_at(self, buffers: Iterable[Any], offset: int) -> Awaitable[int]:
         """Write several memories at `offset`, one behind the other (pwritev(2)).

@@ -10,6 +10,7 @@ cdef class Host:
     cdef public bint measuring
     cdef public bint naming
     cdef public int names_way
+    cdef public object woken
     cdef public int hits
     cdef public object spare
     cdef public list refused

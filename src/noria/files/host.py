@@ -34,6 +34,7 @@ class Host:
         naming: names are changed without a thread of Python's, by one of C's or by the ring.
         names_way: of these, AUTOMATIC or BY_THREAD.
         measuring: there is more than one way to do what waits, and none was asked for.
+        woken: a future that has ended, for who only wants to be woken; None until it is needed.
         hits: reads answered at once since the last pause; who counts INLINE_HITS_MAX pauses.
         spare: the Settled that was given last, to be used again.
     """
@@ -48,6 +49,7 @@ class Host:
         self.measuring = ringing and not found.forced
         self.naming = ringing or crew.COMPILED
         self.names_way = AUTOMATIC if (ringing and found.forced) or not crew.COMPILED else BY_THREAD
+        self.woken: Any = None
         self.hits = 0
         self.spare: Any = None
         self.refused: list[FileOperation] = []

@@ -1,7 +1,7 @@
 cimport cython
 from noria.core.operation cimport Operation
 from noria.files.host cimport Host
-from noria.native.awaits cimport Awaited, is_spare
+from noria.native.awaits cimport Awaited, is_spare, is_wakeup
 
 cdef int _EAGAIN
 cdef int _EINTR
@@ -21,6 +21,7 @@ cdef class FileOperation(Operation):
     cdef public long long moved
     cdef public object after
 
+    @cython.locals(pending=Pending)
     cdef object _begin(self, Host host, int code, int fd)
     @cython.locals(pending=Pending)
     cpdef Pending start(self)
@@ -49,8 +50,11 @@ cdef class Pending(Awaited):
     cdef list _more
     cdef bint _withdrawn
 
+    cdef object _begin(self, Host host, FileOperation operation)
     @cython.locals(more=list)
     cdef object _end(self, int stage, object outcome)
+    @cython.locals(host=Host)
+    cdef object _told_to(self, object callback)
     cpdef object result(self)
     cdef object _cancelled_error(self)
     @cython.locals(operation=FileOperation)

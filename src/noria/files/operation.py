@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from noria.core.operation import IN_FLIGHT, Operation
 from noria.errors import from_result
-from noria.native.awaits import DONE, ENDED_BADLY, PAUSING, PENDING, Awaited, is_spare
+from noria.native.awaits import DONE, ENDED_BADLY, PAUSING, PENDING, Awaited, is_spare, is_wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,9 @@ class FileOperation(Operation):
         self.path: Any = None
         self.moved = 0
         self.after: Callable[[], object] | None = None
-        self.pending: Pending | None = Pending(host, self)
+        pending = Pending.__new__(Pending)
+        pending._begin(host, self)
+        self.pending: Pending | None = pending
 
     def start(self) -> Pending:
         """Hand it over for the first time, and give its future.
@@ -183,7 +185,14 @@ class Pending(Awaited):
     __slots__ = ("_callback", "_context", "_host", "_more", "_traceback", "_withdrawn", "operation")
 
     def __init__(self, host: Host, operation: FileOperation) -> None:
-        Awaited.__init__(self)
+        self._begin(host, operation)
+
+    def _begin(self, host: Host, operation: FileOperation) -> None:
+        """Do what `__init__` does; apart from it, because a call of that one is slow."""
+        self.stage = _PENDING
+        self.outcome = None
+        self.spare = 0
+        self._asyncio_future_blocking = False
         self._host = host
         self.operation = operation
         self._withdrawn = False
@@ -200,12 +209,28 @@ class Pending(Awaited):
             return
         context = self._context
         self._callback = self._context = None
-        self._host.call_soon(callback, self, context)
+        told = self._told_to(callback) if stage == _DONE else self
+        self._host.call_soon(callback, told, context)
         if self._more is not None:
             more = self._more
             self._more = None
             for function, context in more:
                 self._host.call_soon(function, self, context)
+
+    def _told_to(self, callback: Any) -> Any:
+        """Give what a callback is called with: itself, or for a task of asyncio's a stand-in.
+
+        Such a task wants to know whether to go on; what came it learns from `__next__`. It calls
+        `result` all the same, which costs as much as half a system call, but for a future of its
+        own library.
+        """
+        if not is_wakeup(callback):
+            return self
+        host = self._host
+        if host.woken is None:
+            host.woken = host.loop.create_future()
+            host.woken.set_result(None)
+        return host.woken
 
     @property
     def moved(self) -> int:

@@ -32,6 +32,7 @@ cdef class PlainTransfer(FileTransfer):
 cdef class ReadTransfer(FileTransfer):
     cdef list parts
 
+    cdef object read(self, File file, Py_ssize_t size, long long offset, int kind)
     cpdef int advance(self, long long result, object data) except? -1
     cdef object _give(self, object last)
 
@@ -39,6 +40,7 @@ cdef class ReadTransfer(FileTransfer):
 cdef class ReadIntoTransfer(FileTransfer):
     cdef public object view
 
+    cdef object read_into(self, File file, object view, long long offset, int kind)
     cpdef int advance(self, long long result, object data) except? -1
     cpdef object left(self)
 
@@ -46,6 +48,7 @@ cdef class ReadIntoTransfer(FileTransfer):
 cdef class PooledReadTransfer(ReadIntoTransfer):
     cdef object memory
 
+    cdef object read_pooled(self, File file, object memory, Py_ssize_t size, long long offset, int kind)
     cpdef int advance(self, long long result, object data) except? -1
     cpdef object left(self)
 
@@ -54,6 +57,7 @@ cdef class WriteTransfer(FileTransfer):
     cdef object view
     cdef bint whole
 
+    cdef object write(self, File file, object data, long long offset, int kind, bint whole)
     cpdef int advance(self, long long result, object data) except? -1
     cpdef object left(self)
 

@@ -105,6 +105,10 @@ class ReadTransfer(FileTransfer):
     __slots__ = ("parts",)
 
     def __init__(self, file: File, size: int, offset: int, kind: int) -> None:
+        self.read(file, size, offset, kind)
+
+    def read(self, file: File, size: int, offset: int, kind: int) -> None:
+        """Do what `__init__` does."""
         self._open(file, _READ_AT, offset, kind)
         self.size = size
         self.parts: list[bytes] | None = None
@@ -144,6 +148,10 @@ class ReadIntoTransfer(FileTransfer):
     __slots__ = ("view",)
 
     def __init__(self, file: File, view: memoryview, offset: int, kind: int) -> None:
+        self.read_into(file, view, offset, kind)
+
+    def read_into(self, file: File, view: memoryview, offset: int, kind: int) -> None:
+        """Do what `__init__` does."""
         self._open(file, _READ_INTO_AT, offset, kind)
         self.view: Any = view
         self.buffer = view
@@ -170,7 +178,11 @@ class PooledReadTransfer(ReadIntoTransfer):
     __slots__ = ("memory",)
 
     def __init__(self, file: File, memory: Any, size: int, offset: int, kind: int) -> None:
-        ReadIntoTransfer.__init__(self, file, memoryview(memory)[:size], offset, kind)
+        self.read_pooled(file, memory, size, offset, kind)
+
+    def read_pooled(self, file: File, memory: Any, size: int, offset: int, kind: int) -> None:
+        """Do what `__init__` does."""
+        self.read_into(file, memoryview(memory)[:size], offset, kind)
         self.memory: Any = memory
 
     def advance(self, result: int, data: Any) -> int:
@@ -198,6 +210,10 @@ class WriteTransfer(FileTransfer):
     __slots__ = ("view", "whole")
 
     def __init__(self, file: File, data: Any, offset: int, kind: int, whole: bool) -> None:
+        self.write(file, data, offset, kind, whole)
+
+    def write(self, file: File, data: Any, offset: int, kind: int, whole: bool) -> None:
+        """Do what `__init__` does."""
         self._open(file, _WRITE_AT, offset, kind)
         self.view: Any = data
         self.buffer = data

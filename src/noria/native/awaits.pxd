@@ -13,3 +13,4 @@ cdef class Awaited:
 
 
 cpdef bint is_spare(Awaited made) noexcept
+cpdef bint is_wakeup(object callback) noexcept

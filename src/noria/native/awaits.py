@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ PAUSING = 3
 def is_spare(made: Awaited) -> bool:
     """Tell whether nobody but its keeper and the caller's variable has it; here nobody knows."""
     return False
+
+
+def is_wakeup(callback: Any) -> bool:
+    """Tell whether it is how a task of asyncio's, of the version in C, has itself woken."""
+    return type(callback) is BuiltinFunctionType and callback.__name__ == "task_wakeup"
 
 
 class Awaited:

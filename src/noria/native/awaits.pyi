@@ -6,6 +6,7 @@ DONE: int
 ENDED_BADLY: int
 PAUSING: int
 
+def is_wakeup(callback: object) -> bool: ...
 def is_spare(made: Awaited) -> bool: ...
 
 class Awaited:

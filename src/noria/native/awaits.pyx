@@ -111,6 +111,11 @@ cdef extern from *:
         return NULL;
     }
 
+    static int noria_is_wakeup(PyObject *callback) {
+        return PyCFunction_Check(callback) &&
+               strcmp(((PyCFunctionObject *)callback)->m_ml->ml_name, "task_wakeup") == 0;
+    }
+
     /* Fill the slot, if the layout is what it has to be. */
     static int noria_fill(PyTypeObject *type) {
         if (type->tp_basicsize != sizeof(noria_awaited) || noria_ready() < 0) return 0;
@@ -120,6 +125,7 @@ cdef extern from *:
     }
     """
     Py_ssize_t Py_REFCNT(object o)
+    bint noria_is_wakeup(object callback)
     enum:
         NORIA_PENDING
         NORIA_DONE
@@ -136,6 +142,11 @@ PAUSING = NORIA_PAUSING
 cpdef bint is_spare(Awaited made) noexcept:
     """Tell whether nobody but its keeper and the caller's variable has it."""
     return made.spare and Py_REFCNT(made) == made.spare
+
+
+cpdef bint is_wakeup(object callback) noexcept:
+    """Tell whether it is how a task of asyncio's, of the version in C, has itself woken."""
+    return noria_is_wakeup(callback)
 
 
 cdef class Awaited:

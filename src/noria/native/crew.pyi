@@ -12,7 +12,7 @@ WATCHES: Final[int]
 VAIN_WATCHES: Final[int]
 
 class Job(Transfer):
-    def __init__(
+    def fill(
         self, token: object, kind: int, fd: int, buffer: object, offset: int, size: int, advice: int
     ) -> None: ...
     def set_beside(self) -> None: ...

@@ -58,8 +58,10 @@ cdef extern from "noria/native/crew.h":
 cdef class Job(Transfer):
     """A transfer that threads of C can do; see Transfer for the arguments."""
 
-    def __cinit__(self, object token, int kind, int fd, object buffer, long long offset,
-                  Py_ssize_t size, int advice):
+    cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
+                      Py_ssize_t size, int advice):
+        """Do what `__init__` does, once."""
+        Transfer.fill(self, token, kind, fd, buffer, offset, size, advice)
         self._job.owner = <void *>self
         self._job.kind = self.kind
         self._job.fd = self.fd

@@ -47,6 +47,8 @@ cdef extern from *:
 cdef class Iocb(Transfer):
     cdef noria_lent _lent
 
+    cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
+                      Py_ssize_t size, int advice)
     cpdef bint refused(self) noexcept
 
 

@@ -3,7 +3,7 @@ from noria.native.transfer import Transfer
 COMPILED: bool
 
 class Iocb(Transfer):
-    def __init__(
+    def fill(
         self, token: object, kind: int, fd: int, buffer: object, offset: int, size: int, advice: int
     ) -> None: ...
     def refused(self) -> bool: ...

@@ -317,8 +317,10 @@ CALL_NAMES = ("io_setup", "io_submit", "io_getevents", "io_cancel", "io_destroy"
 cdef class Iocb(Transfer):
     """A request as the kernel takes it; see Transfer for the arguments."""
 
-    def __cinit__(self, object token, int kind, int fd, object buffer, long long offset,
-                  Py_ssize_t size, int advice):
+    cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
+                      Py_ssize_t size, int advice):
+        """Do what `__init__` does, once."""
+        Transfer.fill(self, token, kind, fd, buffer, offset, size, advice)
         self._lent.owner = <void *>self
         noria_lent_fill(&self._lent, kind, fd, self.address(), <uint64_t>self.size, self.parts,
                         offset)

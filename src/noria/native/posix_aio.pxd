@@ -19,6 +19,8 @@ cdef extern from "noria/native/posix_aio.h":
 cdef class Aiocb(Transfer):
     cdef noria_control _control
 
+    cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
+                      Py_ssize_t size, int advice)
     cpdef bint refused(self) noexcept
 
 

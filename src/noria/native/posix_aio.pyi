@@ -8,7 +8,7 @@ BY_SIGNAL: Final[int]
 BY_SUSPEND: Final[int]
 
 class Aiocb(Transfer):
-    def __init__(
+    def fill(
         self, token: object, kind: int, fd: int, buffer: object, offset: int, size: int, advice: int
     ) -> None: ...
     def refused(self) -> bool: ...

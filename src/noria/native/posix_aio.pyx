@@ -56,9 +56,11 @@ CALL_NAMES = ("aio_read", "aio_write", "aio_fsync", "lio_listio", "aio_suspend",
 cdef class Aiocb(Transfer):
     """A request as the C library takes it; see Transfer for the arguments."""
 
-    def __cinit__(self, object token, int kind, int fd, object buffer, long long offset,
-                  Py_ssize_t size, int advice):
+    cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
+                      Py_ssize_t size, int advice):
+        """Do what `__init__` does, once."""
         cdef int sync = 1 if kind == FSYNC else 2 if kind == DATASYNC else 0
+        Transfer.fill(self, token, kind, fd, buffer, offset, size, advice)
         noria_control_fill(&self._control, fd, self.memory, 0 if sync else self.size,
                            0 if sync else offset, kind == WRITE, sync)
         self._control.owner = <void *>self

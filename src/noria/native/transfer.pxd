@@ -30,6 +30,8 @@ cdef class Transfer:
     cdef int _viewed
     cdef PyObject *_made
 
+    cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
+                      Py_ssize_t size, int advice)
     cpdef uint64_t address(self) noexcept
     cdef int _borrow(self, object parts) except -1
     cpdef bytes taken(self, Py_ssize_t size)

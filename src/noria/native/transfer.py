@@ -32,6 +32,12 @@ class Transfer:
     def __init__(
         self, token: object, kind: int, fd: int, buffer: object, offset: int, size: int, advice: int
     ) -> None:
+        self.fill(token, kind, fd, buffer, offset, size, advice)
+
+    def fill(
+        self, token: object, kind: int, fd: int, buffer: object, offset: int, size: int, advice: int
+    ) -> NoReturn:
+        """Do what `__init__` does."""
         raise OSError(errno.ENOSYS, "lending memory needs the compiled build")
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -77,8 +77,15 @@ cdef class Transfer:
         parts: how many memories a vector has.
     """
 
-    def __cinit__(self, object token, int kind, int fd, object buffer, long long offset,
-                  Py_ssize_t size, int advice):
+    def __init__(self, object token, int kind, int fd, object buffer, long long offset,
+                 Py_ssize_t size, int advice):
+        self.fill(token, kind, fd, buffer, offset, size, advice)
+
+    cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
+                      Py_ssize_t size, int advice):
+        """Do what `__init__` does, once; apart from it, because a call of that one is slow."""
+        if self.kind:
+            raise ValueError("a transfer is filled once")
         self.token = token
         self.kind = kind
         self.fd = fd
