@@ -100,6 +100,7 @@ COMPILED: Final = (
     "noria.transports.tls_sending",
     "noria.transports.tls",
     "noria.files.host",
+    "noria.files.ways",
     "noria.files.operation",
     "noria.files.transfers",
     "noria.files.file",

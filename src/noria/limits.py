@@ -273,6 +273,15 @@ TRANSFER_BYTES_MAX: Final = 0x7FFFF000
 INLINE_HITS_MAX: Final = 64
 """Reads from the page cache that are answered at once before the reader has to let others run."""
 
+LOOK_LUCK_MAX: Final = 256
+"""Share of the latest looks into the page cache that found what was read, in 256ths, when all did."""
+
+LOOK_LUCK_MIN: Final = 32
+"""Below this share a look costs more than it saves; a single find brings it back."""
+
+LOOK_EVERY: Final = 8
+"""How many reads there are to a look then."""
+
 INLINE_READ_BYTES_MAX: Final = 64 * 1024
 """Longest file that is read whole at once if it is cached; copied in about ten microseconds."""
 

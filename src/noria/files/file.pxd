@@ -5,6 +5,7 @@ from noria.core.descriptor cimport Descriptor
 from noria.files.host cimport Host
 from noria.files.operation cimport FileOperation, Settled, settled
 from noria.files.transfers cimport FileTransfer, PooledReadTransfer, ReadIntoTransfer, ReadTransfer, WriteTransfer
+from noria.files.ways cimport Ways
 from noria.native cimport files as native
 from noria.native cimport views
 
@@ -14,7 +15,11 @@ cdef int _NATIVE
 cdef int _BACKEND
 cdef int _READING
 cdef int _WRITING
+cdef int _MEASURED
 cdef int _HITS_MAX
+cdef int _LUCK_MAX
+cdef int _LUCK_MIN
+cdef int _LOOK_EVERY
 cdef MonotonicClock _clock
 
 
@@ -25,6 +30,7 @@ cdef class File:
     cdef public int fd
     cdef public object name
     cdef public object filesystem
+    cdef public tuple ways
     cdef public int alignment
     cdef public bint closefd
     cdef public bint can_read
@@ -32,6 +38,8 @@ cdef class File:
     cdef public bint appending
     cdef public bint plain
     cdef public bint looks
+    cdef public int luck
+    cdef public int left_out
     cdef public object pool
     cdef public int sync_errno
     cdef public Py_ssize_t in_flight
@@ -57,9 +65,11 @@ cdef class File:
     cdef object _force(self, int code)
     cpdef bint _closes_quickly(self)
     cpdef object _release(self)
+    @cython.locals(ways=Ways)
     cpdef object choose_way(self, FileTransfer op)
-    @cython.locals(idle=list)
+    @cython.locals(idle=list, ways=Ways)
     cpdef object over(self, FileTransfer op)
     cpdef bint ends(self, long long moved)
+    cdef bint _look_again(self) except -1
     cdef object _look_no_more(self)
     cpdef object _check(self, bint able, long long size, long long offset, str what)

@@ -2,8 +2,8 @@
 """File: an open file, accessed at positions that the caller names (F1).
 
 Any number of operations may be in flight; none moves another's position. What is in the page cache
-is read at once, without a thread and without a turn of the ring; everything else goes the way that
-has been quickest on this filesystem. Streams, which have a position of their own, are built on it.
+is read at once, without a thread and without a turn of the ring; where it rarely is, every eighth
+read looks there. Everything else goes the way that has been quickest on this filesystem. Streams, which have a position of their own, are built on it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from noria.files.transfers import (
     VectorTransfer,
     WriteTransfer,
 )
-from noria.limits import INLINE_HITS_MAX
+from noria.files.ways import MEASURED
+from noria.limits import INLINE_HITS_MAX, LOOK_EVERY, LOOK_LUCK_MAX, LOOK_LUCK_MIN
 from noria.native import files as native
 from noria.native import views
 
@@ -59,7 +60,11 @@ _BACKEND = BACKEND
 _READING = READING
 _WRITING = WRITING
 
+_MEASURED = MEASURED
 _HITS_MAX = INLINE_HITS_MAX
+_LUCK_MAX = LOOK_LUCK_MAX
+_LUCK_MIN = LOOK_LUCK_MIN
+_LOOK_EVERY = LOOK_EVERY
 
 _clock = MonotonicClock()
 
@@ -124,6 +129,7 @@ class File:
         self.fd = descriptor.fd
         self.name = name
         self.filesystem = filesystem
+        self.ways = None if filesystem is None else filesystem.ways
         self.alignment = alignment
         self.closefd = closefd
         self.can_read = readable
@@ -131,6 +137,8 @@ class File:
         self.appending = appending
         self.plain = filesystem is not None and filesystem.in_memory and not alignment
         self.looks = filesystem is not None and filesystem.looks is not False and not alignment
+        self.luck = LOOK_LUCK_MAX
+        self.left_out = 0
         self.pool: Any = AlignedPool() if alignment else None
         self.sync_errno = 0
         self.in_flight = 0
@@ -164,7 +172,7 @@ class File:
         """
         if self.fd < 0 or size < 0 or offset < 0 or not self.can_read:
             self._check(self.can_read, size, offset, "reading")
-        if self.looks:
+        if self.looks and (self.luck >= _LUCK_MIN or self._look_again()):
             data = native.read_now(self.fd, size, offset, self.plain)
             if type(data) is bytes:
                 count = len(data)
@@ -175,7 +183,9 @@ class File:
                     return self._hit(data, count)
             elif data == -_EOPNOTSUPP:
                 self._look_no_more()
-            elif self.filesystem is not None and self.filesystem.looks is None:
+            else:
+                self.luck -= self.luck >> 3
+            if self.filesystem is not None and self.filesystem.looks is None:
                 self.filesystem.looks = True
         if self.alignment:
             return self._read_direct(size, offset)
@@ -185,6 +195,7 @@ class File:
 
     def _hit(self, outcome: Any, count: int) -> Settled:
         host = self.host
+        self.luck += (_LUCK_MAX - self.luck) >> 3
         self.hits += 1
         self.bytes_read += count
         host.hits += 1
@@ -224,12 +235,13 @@ class File:
         if self.alignment:
             if not views.fits(view, self.alignment, offset, size):
                 check_aligned(self.alignment, offset, size, view)
-        elif self.looks:
+        elif self.looks and (self.luck >= _LUCK_MIN or self._look_again()):
             count = native.read_now_into(self.fd, view, offset, self.plain)
             if count in (size, 0):
                 return self._hit(count, count)
             if count == -_EOPNOTSUPP:
                 self._look_no_more()
+            self.luck -= self.luck >> 3
         if not size:
             return settled(self.host, 0, False)
         transfer = ReadIntoTransfer.__new__(ReadIntoTransfer)
@@ -481,9 +493,11 @@ class File:
         self.in_flight += 1
         if self.alignment:
             op.way = _DIRECT
-        elif self.host.measuring and self.filesystem is not None:
-            op.way, measured = self.filesystem.way(op.kind)
-            if measured:
+        elif self.host.measuring and self.ways is not None:
+            ways = self.ways[op.kind]
+            op.way = ways.choose()
+            if op.way & _MEASURED:
+                op.way ^= _MEASURED
                 op.began_ns = _clock.now_ns()
 
     def over(self, op: FileTransfer) -> None:
@@ -498,8 +512,9 @@ class File:
         elif op.kind == _WRITING:
             self.bytes_written += op.moved
         if op.began_ns:
-            assert self.filesystem is not None
-            self.filesystem.note(op.kind, op.way, _clock.now_ns() - op.began_ns)
+            assert self.ways is not None
+            ways = self.ways[op.kind]
+            ways.note(op.way, _clock.now_ns() - op.began_ns)
         if self._idle and not self.in_flight:
             idle = self._idle
             self._idle = []
@@ -510,6 +525,14 @@ class File:
     def ends(self, moved: int) -> bool:
         """Whether a direct read that stopped there has met the end of the file."""
         return self.alignment > 0 and moved % self.alignment != 0
+
+    def _look_again(self) -> bool:
+        """Whether to look into the page cache once more, though it rarely has what is read."""
+        self.left_out += 1
+        if self.left_out < _LOOK_EVERY:
+            return False
+        self.left_out = 0
+        return True
 
     def _look_no_more(self) -> None:
         """Learn that this filesystem does not tell what is cached."""

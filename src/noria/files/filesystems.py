@@ -2,9 +2,8 @@
 
 Facts: data of tmpfs is in memory, but it does not support RWF_NOWAIT, so it is read as by
 pread(2). Network filesystems and FUSE may wait in any call, for ever, also in close(2). Of the ways
-to do what does wait, the ring or a thread, neither is the quicker one everywhere: they take turns
-until each has been measured, and the slower one is tried again now and then. Times vary, and a read
-by a thread costs three times the ring's processor time, so it has to be quicker by far. Writing and
+to do what does wait, the ring or a thread, neither is the quicker one everywhere, so they are
+measured (ways.py). Times vary, and a read by a thread costs three times the ring's processor time, so it has to be quicker by far. Writing and
 forcing are a thread's work either way, for the ring has workers do it, so there the times decide.
 """
 
@@ -15,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from noria.core.operation import AUTOMATIC, BY_THREAD
 from noria.files.hops import hop
-from noria.limits import WAY_SAMPLES_MIN, WAY_THREAD_FRACTION, WAY_TRIAL_EVERY, WAY_WORKER_FRACTION
+from noria.files.ways import Ways
+from noria.limits import WAY_THREAD_FRACTION, WAY_WORKER_FRACTION
 
 Named = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -78,6 +77,7 @@ class Filesystem:
 
     Attributes:
         looks: as in the statistics.
+        ways: how operations of each kind go.
     """
 
     def __init__(self, device: int, type_: str) -> None:
@@ -86,45 +86,21 @@ class Filesystem:
         self.in_memory = type_ in _IN_MEMORY
         self.distant = type_.partition(".")[0] in _DISTANT
         self.looks: bool | None = None
-        self._counts = [[0, 0], [0, 0], [0, 0]]
-        self._times_ns = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
-        self._asked = [0, 0, 0]
-
-    def way(self, kind: int) -> tuple[int, bool]:
-        """Choose a way: AUTOMATIC, which is the engine's, or BY_THREAD; and whether to measure."""
-        counts = self._counts[kind]
-        times = self._times_ns[kind]
-        self._asked[kind] += 1
-        if min(counts) < WAY_SAMPLES_MIN:
-            return (BY_THREAD if counts[1] < counts[0] else AUTOMATIC), True
-        by_thread = times[1] < times[0] * _FRACTIONS[kind]
-        turn = self._asked[kind] % WAY_TRIAL_EVERY
-        if turn == 0:
-            return (AUTOMATIC if by_thread else BY_THREAD), True
-        return (BY_THREAD if by_thread else AUTOMATIC), turn == 1
-
-    def note(self, kind: int, way: int, nanoseconds: int) -> None:
-        """Take a measurement."""
-        index = 1 if way == BY_THREAD else 0
-        counts = self._counts[kind]
-        times = self._times_ns[kind]
-        counts[index] += 1
-        weight = 1 / min(counts[index], WAY_SAMPLES_MIN)
-        times[index] += (nanoseconds - times[index]) * weight
+        self.ways = tuple(map(Ways, _FRACTIONS))
 
     def statistics(self) -> FilesystemStatistics:
         """Give what is known as one immutable record."""
         ways = []
         chosen = {}
-        for kind, name in enumerate(KIND_NAMES):
-            counts = self._counts[kind]
-            times = self._times_ns[kind]
-            for index, way in enumerate(("engine", "thread")):
-                if counts[index]:
-                    ways.append(WayStatistics(name, way, counts[index], times[index] / 1000))
-            if min(counts) >= WAY_SAMPLES_MIN:
-                by_thread = times[1] < times[0] * _FRACTIONS[kind]
-                chosen[name] = "thread" if by_thread else "engine"
+        for name, known in zip(KIND_NAMES, self.ways, strict=True):
+            if known.engine_count:
+                microseconds = known.engine_ns / 1000
+                ways.append(WayStatistics(name, "engine", known.engine_count, microseconds))
+            if known.thread_count:
+                microseconds = known.thread_ns / 1000
+                ways.append(WayStatistics(name, "thread", known.thread_count, microseconds))
+            if known.are_known():
+                chosen[name] = "thread" if known.prefers_thread() else "engine"
         return FilesystemStatistics(
             self.device,
             self.type,

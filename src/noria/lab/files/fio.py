@@ -89,6 +89,7 @@ def command(
         "--group_reporting",
         "--randrepeat=0",
         "--fadvise_hint=0",
+        "--random_generator=lfsr",  # the default goes on beside what it has read, near the end
         f"--invalidate={int(once)}",
         "--output-format=json",
     ]
