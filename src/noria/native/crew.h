@@ -22,6 +22,7 @@ enum {
     NORIA_LUCK_MIN = 160,  /* five of eight: what is saved is worth more than what is lost */
     NORIA_LUCK_WEIGHT = 8,
     NORIA_LUCK_EVERY = 64, /* how often it is tried all the same */
+    NORIA_QUIET_MAX = 2,
     NORIA_KINDS = 64,
     NORIA_TURNS = 256
 };
@@ -182,6 +183,12 @@ static inline int noria_is_worth(struct noria_luck *luck) {
     return 1;
 }
 
+/* Where much goes on, the processors have better things to do than to watch. */
+static inline int noria_is_quiet(const struct noria_crew *crew) {
+    int jobs = crew->running.count + crew->reads.count + crew->bulk.count;
+    return crew->watch_ns && jobs <= NORIA_QUIET_MAX;
+}
+
 /* That of the job that will probably end first; how long a job takes depends on its kind. */
 static inline struct noria_luck *noria_luck_of_first(struct noria_crew *crew) {
     const struct noria_job *job = crew->running.first ? crew->running.first
@@ -240,7 +247,7 @@ static inline int noria_rest(struct noria_crew *crew, struct noria_worker *me) {
     struct timespec until;
     struct noria_worker **place;
     me->called = 0;
-    if (crew->watch_ns && !crew->watcher && noria_is_worth(&crew->worker_luck)) {
+    if (noria_is_quiet(crew) && !crew->watcher && noria_is_worth(&crew->worker_luck)) {
         crew->watcher = me;
         pthread_mutex_unlock(&crew->mutex);
         noria_watch(&me->called, crew->watch_ns);
@@ -419,7 +426,7 @@ static inline int noria_crew_flush(struct noria_crew *crew, int patient) {
     int done;
     pthread_mutex_lock(&crew->mutex);
     luck = noria_luck_of_first(crew);
-    if (patient && crew->watch_ns && !crew->done.count && luck && noria_is_worth(luck)) {
+    if (patient && noria_is_quiet(crew) && !crew->done.count && luck && noria_is_worth(luck)) {
         pthread_mutex_unlock(&crew->mutex);
         noria_watch(&crew->done.count, crew->watch_ns);
         pthread_mutex_lock(&crew->mutex);
