@@ -134,6 +134,22 @@ def test_names_start_from_a_directory(make: Callable[..., Crew], tmp_path: Path)
     os.close(start)
 
 
+def test_writes_to_numbers_that_are_none_fail(make: Callable[..., Crew], tmp_path: Path) -> None:
+    """They have their turns as well, and take them from nobody."""
+    crew = make()
+    with (tmp_path / "file").open("wb") as file:
+        fd = file.fileno()
+        done = results(
+            crew,
+            job(codes.WRITE_AT, -1, b"a"),
+            job(codes.WRITE_VECTOR_AT, -1, [b"a"]),
+            job(codes.WRITE_AT, -(2**31), b"a"),
+            job(codes.WRITE_AT, fd, b"a"),
+        )
+    assert done == [-errno.EBADF] * 3 + [1]
+    assert crew.count(native.IN_FLIGHT) == 0
+
+
 @pytest.mark.parametrize("nonblocking", [0, os.O_NONBLOCK])
 def test_a_file_is_opened_and_looked_at(
     make: Callable[..., Crew], tmp_path: Path, nonblocking: int

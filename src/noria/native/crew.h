@@ -95,7 +95,8 @@ static inline int noria_is_bulk(const struct noria_job *job) {
 static inline struct noria_turn *noria_turn_of(struct noria_crew *crew,
                                                const struct noria_job *job) {
     int orderly = job->kind == NORIA_WRITE || job->kind == NORIA_WRITE_VECTOR;
-    return orderly && !job->beside ? &crew->turns[job->fd % NORIA_TURNS] : NULL;
+    unsigned int place = (unsigned int)job->fd % NORIA_TURNS; /* the number may be none: -1 */
+    return orderly && !job->beside ? &crew->turns[place] : NULL;
 }
 
 static inline void noria_append(struct noria_jobs *jobs, struct noria_job *job) {
