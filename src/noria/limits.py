@@ -274,10 +274,13 @@ INLINE_HITS_MAX: Final = 64
 """Reads from the page cache that are answered at once before the reader has to let others run."""
 
 LOOK_LUCK_MAX: Final = 256
-"""Share of the latest looks into the page cache that found what was read, in 256ths, when all did."""
+"""Share of the latest looks into the page cache that found all, in 256ths: every one of them."""
 
 LOOK_LUCK_MIN: Final = 32
 """Below this share a look costs more than it saves; a single find brings it back."""
+
+LOOK_BYTES_MAX: Final = 1024 * 1024
+"""Longest read that is answered at once if it is cached; copied in about a hundred microseconds."""
 
 LOOK_EVERY: Final = 8
 """How many reads there are to a look then."""

@@ -44,8 +44,8 @@ def test_the_detector_catches_a_mutant(mutant: str, engine: str) -> None:
         pytest.skip("the methods of compiled classes cannot be replaced")
     if engine == "epoll" and sys.platform != "linux":
         pytest.skip("epoll is Linux's own")
-    # Whether two threads meet on one number is chance, and a busy machine lowers it: try longer. The
-    # mutant may also close what the loop itself cannot do without, which ends a try early.
+    # Whether two threads meet on one number is chance, and a busy machine lowers it: try longer.
+    # The mutant may also close what the loop itself cannot do without, which ends a try early.
     deadline = time.monotonic() + TRIES_SECONDS
     count = 1000
     while True:

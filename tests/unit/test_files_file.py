@@ -24,7 +24,7 @@ from noria.files.host import Host, running_host
 from noria.files.opening import open_file
 from noria.files.operation import Settled, settled
 from noria.files.transfers import CloseOperation, ReadTransfer
-from noria.limits import INLINE_HITS_MAX
+from noria.limits import INLINE_HITS_MAX, LOOK_BYTES_MAX, LOOK_EVERY
 from tests.loops import run
 
 if TYPE_CHECKING:
@@ -533,3 +533,50 @@ def test_a_task_is_woken_by_what_it_waits_for_however_that_ends(
         assert got.errno == errno.EIO
     else:
         assert got.args == ("enough",)
+
+
+def test_what_is_long_is_not_copied_by_the_loop(
+    loop: asyncio.AbstractEventLoop, path: Path
+) -> None:
+    """A cached read beyond LOOK_BYTES_MAX would hold up everybody else."""
+    path.write_bytes(b"a" * (LOOK_BYTES_MAX + 1))
+
+    async def main() -> None:
+        file = await opened(path)
+        file.looks = True
+        for size, hits in ((LOOK_BYTES_MAX, 1), (LOOK_BYTES_MAX + 1, 1)):
+            assert len(await file.read_at(size, 0)) == size
+            assert file.statistics().hits in {0, hits}
+        memory = bytearray(LOOK_BYTES_MAX + 1)
+        before = file.statistics().hits
+        assert await file.readinto_at(memory, 0) == len(memory)
+        assert file.statistics().hits == before
+        await file.close()
+
+    run(loop, main())
+
+
+def test_what_is_rarely_cached_is_rarely_looked_for(
+    loop: asyncio.AbstractEventLoop, path: Path
+) -> None:
+    """Reads are done all the same, and a single find brings the looks back."""
+    path.write_bytes(b"data")
+
+    async def main() -> None:
+        file = await opened(path)
+        file.looks = True
+        assert await file.read_at(4, 0) == b"data"
+        found = file.statistics().hits == 1
+        if found:
+            file.luck = 0
+            for _ in range(LOOK_EVERY - 1):
+                assert await file.read_at(4, 0) == b"data"
+            assert file.statistics().hits == 1
+            assert await file.read_at(4, 0) == b"data"
+            assert await file.read_at(4, 0) == b"data"
+            assert file.statistics().hits == 3
+        await file.close()
+        if not found:
+            pytest.skip("this filesystem does not tell what is cached")
+
+    run(loop, main())

@@ -20,6 +20,7 @@ cdef int _HITS_MAX
 cdef int _LUCK_MAX
 cdef int _LUCK_MIN
 cdef int _LOOK_EVERY
+cdef Py_ssize_t _LOOK_MAX
 cdef MonotonicClock _clock
 
 

@@ -2,8 +2,9 @@
 """File: an open file, accessed at positions that the caller names (F1).
 
 Any number of operations may be in flight; none moves another's position. What is in the page cache
-is read at once, without a thread and without a turn of the ring; where it rarely is, every eighth
-read looks there. Everything else goes the way that has been quickest on this filesystem. Streams, which have a position of their own, are built on it.
+is read at once, without a thread and without a turn of the ring, up to a bound; where it rarely is,
+every eighth read looks there. Everything else goes the way that has been quickest on this
+filesystem. Streams, which have a position of their own, are built on it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,13 @@ from noria.files.transfers import (
     WriteTransfer,
 )
 from noria.files.ways import MEASURED
-from noria.limits import INLINE_HITS_MAX, LOOK_EVERY, LOOK_LUCK_MAX, LOOK_LUCK_MIN
+from noria.limits import (
+    INLINE_HITS_MAX,
+    LOOK_BYTES_MAX,
+    LOOK_EVERY,
+    LOOK_LUCK_MAX,
+    LOOK_LUCK_MIN,
+)
 from noria.native import files as native
 from noria.native import views
 
@@ -65,6 +72,7 @@ _HITS_MAX = INLINE_HITS_MAX
 _LUCK_MAX = LOOK_LUCK_MAX
 _LUCK_MIN = LOOK_LUCK_MIN
 _LOOK_EVERY = LOOK_EVERY
+_LOOK_MAX = LOOK_BYTES_MAX
 
 _clock = MonotonicClock()
 
@@ -172,7 +180,7 @@ class File:
         """
         if self.fd < 0 or size < 0 or offset < 0 or not self.can_read:
             self._check(self.can_read, size, offset, "reading")
-        if self.looks and (self.luck >= _LUCK_MIN or self._look_again()):
+        if self.looks and size <= _LOOK_MAX and (self.luck >= _LUCK_MIN or self._look_again()):
             data = native.read_now(self.fd, size, offset, self.plain)
             if type(data) is bytes:
                 count = len(data)
@@ -235,7 +243,7 @@ class File:
         if self.alignment:
             if not views.fits(view, self.alignment, offset, size):
                 check_aligned(self.alignment, offset, size, view)
-        elif self.looks and (self.luck >= _LUCK_MIN or self._look_again()):
+        elif self.looks and size <= _LOOK_MAX and (self.luck >= _LUCK_MIN or self._look_again()):
             count = native.read_now_into(self.fd, view, offset, self.plain)
             if count in (size, 0):
                 return self._hit(count, count)

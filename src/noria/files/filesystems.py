@@ -3,8 +3,9 @@
 Facts: data of tmpfs is in memory, but it does not support RWF_NOWAIT, so it is read as by
 pread(2). Network filesystems and FUSE may wait in any call, for ever, also in close(2). Of the ways
 to do what does wait, the ring or a thread, neither is the quicker one everywhere, so they are
-measured (ways.py). Times vary, and a read by a thread costs three times the ring's processor time, so it has to be quicker by far. Writing and
-forcing are a thread's work either way, for the ring has workers do it, so there the times decide.
+measured (ways.py). Times vary, and a read by a thread costs three times the ring's processor time,
+so it has to be quicker by far. Writing and forcing are a thread's work either way, for the ring has
+workers do it, so there the times decide.
 """
 
 from __future__ import annotations
