@@ -72,7 +72,7 @@ static inline void noria_make_condition(pthread_cond_t *condition) {
     pthread_condattr_destroy(&attributes);
 }
 
-static inline void noria_in(struct timespec *until, long long duration_ns) {
+static inline void noria_until(struct timespec *until, long long duration_ns) {
     clock_gettime(NORIA_CLOCK, until);
     until->tv_sec += duration_ns / 1000000000;
     until->tv_nsec += duration_ns % 1000000000;
@@ -260,7 +260,7 @@ static inline int noria_rest(struct noria_crew *crew, struct noria_worker *me) {
         }
         crew->watcher = NULL;
     }
-    noria_in(&until, crew->idle_ns);
+    noria_until(&until, crew->idle_ns);
     me->next = crew->idle;
     crew->idle = me;
     crew->idle_count++;
@@ -462,7 +462,7 @@ static inline int noria_crew_close(struct noria_crew *crew, long long timeout_ns
     struct noria_job *job;
     struct timespec until;
     int running;
-    noria_in(&until, timeout_ns);
+    noria_until(&until, timeout_ns);
     pthread_mutex_lock(&crew->mutex);
     crew->closing = 1;
     crew->armed = 0;
