@@ -226,6 +226,27 @@ def test_writes_of_a_file_wait_for_their_turn(make: Callable[..., Crew], tmp_pat
     os.close(other.fd)
 
 
+def test_a_write_that_hangs_holds_up_no_other_file(
+    make: Callable[..., Crew], tmp_path: Path
+) -> None:
+    """Whatever their numbers: these two would have the same place in the table of turns."""
+    crew = make()
+    path = tmp_path / "stuck"
+    stuck = Writes(path)
+    other = Writes(tmp_path / "other")
+    number = stuck.fd + 256
+    os.dup2(other.fd, number, inheritable=False)
+    with stuck_disk(path):
+        assert crew.submit(stuck.write(0)) == 0
+        until(lambda: crew.count(native.CALLS) == 1)
+        assert results(crew, job(codes.WRITE_AT, number, b"a")) == [1]
+        assert results(crew, job(codes.WRITE_AT, number, b"b", 1)) == [1]
+    assert [each.result for each in reaped(crew, 1)] == [1]
+    assert (tmp_path / "other").read_bytes() == b"ab"
+    for fd in (stuck.fd, other.fd, number):
+        os.close(fd)
+
+
 def test_a_cancelled_write_lets_the_next_have_its_turn(
     make: Callable[..., Crew], tmp_path: Path
 ) -> None:

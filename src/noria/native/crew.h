@@ -30,7 +30,7 @@ enum {
 struct noria_jobs { struct noria_job *first, *last; int count; };
 
 /* Writes of one file, which the kernel does one at a time: those that wait for theirs. */
-struct noria_turn { struct noria_jobs waiting; int taken; };
+struct noria_turn { struct noria_jobs waiting; int taken, fd; };
 
 /* How often watching for something has paid, and how often it was left out since it did not. */
 struct noria_luck { int luck, left_out; };
@@ -382,6 +382,10 @@ static inline int noria_crew_submit(struct noria_crew *crew, struct noria_job *j
     struct noria_turn *turn = noria_turn_of(crew, job);
     int queued, failure = 0;
     pthread_mutex_lock(&crew->mutex);
+    if (turn && turn->taken && turn->fd != job->fd) {
+        job->beside = 1; /* another file has the place, and may hang */
+        turn = NULL;
+    }
     queued = crew->reads.count + crew->bulk.count + crew->waiting_count;
     if (crew->closing) failure = -EBADF;
     else if (queued >= crew->queue_max) failure = -EAGAIN;
@@ -390,7 +394,10 @@ static inline int noria_crew_submit(struct noria_crew *crew, struct noria_job *j
         noria_append(&turn->waiting, job);
         crew->waiting_count++;
     } else {
-        if (turn) turn->taken = 1;
+        if (turn) {
+            turn->taken = 1;
+            turn->fd = job->fd;
+        }
         job->state = NORIA_QUEUED;
         noria_append(queue, job);
         noria_call_more(crew);
