@@ -31,6 +31,7 @@ from noria.files.operation import FileOperation
 from noria.files.status import answered, look
 from noria.limits import INLINE_READ_BYTES_MAX, TRANSFER_BYTES_MAX
 from noria.native import files as native
+from noria.operations.paths import is_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -281,11 +282,7 @@ def _open(name: Any, flags: int, mode: int, waiting: bool) -> int:
     flags |= _CLOEXEC | _BINARY
     if waiting:
         return os.open(name, flags, mode)
-    try:
-        kind = os.stat(name).st_mode
-    except OSError:
-        kind = stat.S_IFREG  # it is to be made, or opening it tells why not
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+    if not is_regular(name):
         raise _MayWaitError
     return os.open(name, flags | _NONBLOCK, mode)
 

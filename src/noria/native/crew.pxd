@@ -33,7 +33,6 @@ cdef class Job(Transfer):
     cpdef object fill(self, object token, int kind, int fd, object buffer, long long offset,
                       Py_ssize_t size, int advice)
     cpdef object set_beside(self)
-    cpdef object set_name(self, bytes name)
     cpdef object set_names(self, bytes name, bytes second)
     cpdef tuple opened(self)
 

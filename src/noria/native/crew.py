@@ -31,11 +31,8 @@ class Job(Transfer):
     def set_beside(self) -> None:
         """Let a write go on beside other writes of its file, as direct ones can."""
 
-    def set_name(self, name: bytes) -> None:
-        """Say what file WRITE_FILE is about; without a null byte in it."""
-
     def set_names(self, name: bytes, second: bytes) -> None:
-        """Say what names a change is about; without null bytes in them."""
+        """Say what names it is about, the second one perhaps empty; without null bytes in them."""
 
     def opened(self) -> tuple[int, int]:
         """Give the mode and the device (stat(2)) of what OPEN_FILE has opened."""

@@ -75,14 +75,10 @@ cdef class Job(Transfer):
         """Let a write go on beside other writes of its file, as direct ones can."""
         self._job.beside = 1
 
-    cpdef object set_name(self, bytes name):
-        """Say what file WRITE_FILE is about; without a null byte in it."""
+    cpdef object set_names(self, bytes name, bytes second):
+        """Say what names it is about, the second one perhaps empty; without null bytes in them."""
         self.name = name
         self._job.name = PyBytes_AS_STRING(name)
-
-    cpdef object set_names(self, bytes name, bytes second):
-        """Say what names a change is about; without null bytes in them."""
-        self.set_name(name)
         self.second = second
         self._job.second = PyBytes_AS_STRING(second)
 
