@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 
+from noria.files.aligned import aligned
 from noria.files.batch import Batch, batch
 from noria.files.batch_item import BatchItem
 from noria.files.binary import BinaryFile
@@ -19,6 +20,7 @@ from noria.files.contents import append_bytes, read_bytes, read_text, write_byte
 from noria.files.filesystems import (
     FilesystemStatistics,
     WayStatistics,
+    disk_statistics,
     filesystem,
     filesystems,
 )
@@ -102,6 +104,7 @@ __all__ = [
     "Watcher",
     "WayStatistics",
     "access",
+    "aligned",
     "append_bytes",
     "batch",
     "chmod",
@@ -111,6 +114,7 @@ __all__ = [
     "copymode",
     "copystat",
     "copytree",
+    "disk_statistics",
     "disk_usage",
     "exists",
     "filesystem",

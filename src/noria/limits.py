@@ -191,6 +191,9 @@ each poll, 1.10.
 RING_WORKERS_MAX: Final = 8
 """Threads of the kernel that do what blocks for a ring, on files and on other descriptors each."""
 
+RING_CHANGES_MAX: Final = RING_WORKERS_MAX // 2
+"""Changes of one file, writes and fsync among them, that the ring does at a time."""
+
 UNASKED_CANCELS_MAX: Final = 1
 """How often in a row the kernel may cancel a request by itself before that is a failure."""
 

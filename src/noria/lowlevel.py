@@ -12,7 +12,7 @@ from noria.core.completion import Completion, Completions
 from noria.core.descriptor import Descriptor
 from noria.core.operation import MORE, Operation
 from noria.disk import registry as disks
-from noria.disk.interface import DiskBackend, DiskProbe
+from noria.disk.interface import BackendStatistics, DiskBackend, DiskProbe, DiskStatistics
 from noria.disk.registry import BACKENDS, DiskChoice
 from noria.engines.interface import (
     HANGUP,
@@ -41,6 +41,7 @@ __all__ = [
     "MORE",
     "READABLE",
     "WRITABLE",
+    "BackendStatistics",
     "Choice",
     "Completion",
     "Completions",
@@ -48,6 +49,7 @@ __all__ = [
     "DiskBackend",
     "DiskChoice",
     "DiskProbe",
+    "DiskStatistics",
     "Engine",
     "EngineStatistics",
     "NewsSink",

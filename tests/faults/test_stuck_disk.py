@@ -5,6 +5,8 @@ D2: what is given up keeps its memory and its lease. E1: it settles once all the
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import gc
 import os
@@ -13,14 +15,17 @@ import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import noria
+from noria import fs
 from noria.core import codes
 from noria.core.completion import Completions
 from noria.core.descriptor import Descriptor
+from noria.core.operation import NATIVE
 from noria.disk.registry import DISKS, RING, VARIABLE, choose
 from noria.engines import ring_left
 from noria.engines.uring import UringEngine
@@ -31,11 +36,12 @@ from tests.stuck import stuck_disk, uninterruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _BOUND_SECONDS = 0.3
 _QUICK_SECONDS = 3.0  # many times the bound, for a slow machine
 _EXIT_SECONDS = 60.0
+_STUCK = 64
+_OTHERS = 40  # one of 64 would share its hash with one of the ring's
 
 
 def _make_rings_until_none_is_kept() -> None:
@@ -47,11 +53,28 @@ def _make_rings_until_none_is_kept() -> None:
         time.sleep(0.001)
 
 
+def make_file(path: Path) -> Path:
+    """Make a file that is not empty."""
+    path.write_bytes(bytes(8192))
+    return path
+
+
+def opened_files() -> list[str]:
+    """What this process has open."""
+    found = []
+    for number in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that the list was read by
+            found.append(str(number.readlink()))
+    return found
+
+
 class Stage:
     """A driven ring, a file on a stuck disk, and a write to it that a worker does not end."""
 
     def __init__(self, path: Path) -> None:
-        self.driver = Driver(UringEngine())
+        engine = UringEngine()
+        engine.use_disk(RING)
+        self.driver = Driver(engine)
         self.fd = os.open(path, os.O_RDWR)
         self.descriptor = Descriptor(self.fd, None)
         self.op = Recorded(codes.WRITE_AT, self.fd)
@@ -76,9 +99,7 @@ class Stage:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A file that is not empty."""
-    path = tmp_path / "file"
-    path.write_bytes(bytes(8192))
-    return path
+    return make_file(tmp_path / "file")
 
 
 @pytest.fixture(autouse=True)
@@ -113,27 +134,29 @@ def test_e1_a_stuck_request_is_waited_for_once_and_ends_in_a_later_run(file: Pat
 
 @needs_uring
 def test_parking_waits_for_what_began_after_the_stuck_one(file: Path, tmp_path: Path) -> None:
-    """A write on another file that parking takes back is done in the next run."""
+    """What parking takes back is done in the next run."""
     stage = Stage(file)
-    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    others = [os.open(tmp_path / f"{index}", os.O_RDWR | os.O_CREAT) for index in range(6)]
     with stuck_disk(file):
         stage.begin()
         stage.driver.engine.park()
-        writes = []
-        for index in range(8):
-            op = Recorded(codes.WRITE_AT, other)
-            op.buffer, op.size, op.offset = b"%d" % index, 1, index
-            writes.append(op)
-            stage.driver.submit(op)
+        cuts = []
+        for size, other in enumerate(others):
+            op = Recorded(codes.TRUNCATE, other)
+            op.offset = size
+            cuts.append(op)
+        stage.driver.submit(*cuts)
         stage.driver.poll()
         stage.driver.engine.park()
-        stage.driver.finish(*writes)
-        assert [op.terminal for op in writes] == [[1]] * 8
-        assert os.pread(other, 9, 0) == b"01234567"
+        stage.driver.finish(*cuts)
+        assert [op.terminal for op in cuts] == [[0]] * 6
+        assert [op.route for op in cuts] == [NATIVE] * 6
+        assert [os.fstat(other).st_size for other in others] == list(range(6))
         assert stage.op.in_flight
     stage.driver.finish(stage.op)
     stage.end()
-    os.close(other)
+    for other in others:
+        os.close(other)
 
 
 @needs_uring
@@ -181,6 +204,26 @@ def test_d2_closing_gives_up_what_is_stuck_and_keeps_its_memory_and_lease(file: 
 
 
 @needs_uring
+def test_d2_what_is_opened_too_late_is_closed(file: Path) -> None:
+    """Cutting a file needs its lock, so opening it so is stuck too; nobody takes the number."""
+    driver = Driver(UringEngine())
+    op = Recorded(codes.OPEN_AT)
+    op.buffer, op.size = file, os.O_RDWR | os.O_TRUNC
+    with stuck_disk(file):
+        driver.submit(op)
+        deadline = time.monotonic() + _QUICK_SECONDS
+        while not uninterruptible(os.getpid()):
+            assert time.monotonic() < deadline, "no worker waits for the disk"
+            driver.poll(0.001)
+        driver.close()
+        assert op.terminal == [-errno.EIO]
+        assert str(file) not in opened_files()
+    _make_rings_until_none_is_kept()
+    assert file.stat().st_size == 0
+    assert str(file) not in opened_files()
+
+
+@needs_uring
 def test_d2_another_thread_goes_on_without_what_is_stuck(file: Path) -> None:
     """Only the ring's own thread could learn of its end, so it is given up when that is left."""
     stage = Stage(file)
@@ -203,6 +246,41 @@ def test_d2_another_thread_goes_on_without_what_is_stuck(file: Path) -> None:
     stage.driver.close()
     assert stage.descriptor.leases == 1
     stage.descriptor.close()
+
+
+@pytest.mark.parametrize("engine", ["uring", "epoll"])
+def test_many_files_that_hang_hold_up_no_other(tmp_path: Path, engine: str) -> None:
+    """Writes and what follows them, as many as the threads of the ring and more."""
+    try:
+        noria.new_event_loop(engine).close()
+    except EngineUnavailableError as exc:
+        pytest.skip(str(exc))
+    stuck = [make_file(tmp_path / f"stuck{index}") for index in range(_STUCK)]
+    others = [make_file(tmp_path / f"other{index}") for index in range(_OTHERS)]
+
+    async def main() -> None:
+        files = [await noria.open(path, "rb+", buffering=0) for path in stuck]
+        free = [await noria.open(path, "rb+", buffering=0) for path in others]
+        with contextlib.ExitStack() as stack:
+            for path in stuck:
+                stack.enter_context(stuck_disk(path))
+            hanging = [file.write_at(b"late", 0) for file in files]
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(_QUICK_SECONDS):
+                for path, file in zip(others, free, strict=True):
+                    assert await file.write_at(b"early", 5) == 5
+                    await file.datasync()
+                    await file.truncate_at(10)
+                    assert await file.read_at(20, 5) == b"early"
+                    assert (await fs.stat(path)).st_size == 10
+                    await fs.write_bytes(path, b"new")
+                    assert await fs.read_bytes(path) == b"new"
+            assert [file.statistics().in_flight for file in files] == [1] * _STUCK
+        assert await asyncio.gather(*hanging) == [4] * _STUCK
+        for file in files + free:
+            await file.close()
+
+    noria.run(main(), engine=engine)
 
 
 @pytest.mark.parametrize("disk", DISKS)

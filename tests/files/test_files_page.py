@@ -36,7 +36,7 @@ PRINTED = [
     r"4096 4096\nnot aligned to \d+ bytes\n|no direct I/O here: .*\n",
     r"b'late\\n'\n",
     r"b'34'\nsmall\nTrue 8 0\n",
-    r"11 1000000 0\nTrue\n",
+    r"11 1000000 0\nTrue\nTrue True\n",
     r"hello\n",
     r"hello, Ada\nhello, Grace\nb'Grace'\n",
     r"\{'200': 2, '404': 1\}\n",

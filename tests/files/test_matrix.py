@@ -154,7 +154,7 @@ def test_operations(place: Place) -> None:
         assert told.bytes_written == 7 * BLOCK
         assert (told.native > 0) == (place.disk == RING)
         backend = place.disk if place.disk != RING else "threads"
-        routes = file.host.engine.disk_statistics()
+        routes = fs.disk_statistics()
         assert routes.forced
         least = 12 if backend == "posix_aio" else 20  # POSIX AIO has no vectors
         assert place.disk == RING or routes.routes[backend] >= least

@@ -191,7 +191,7 @@ def test_what_cannot_be_told_at_once_goes_to_a_thread(
         hops.append(arguments)
         return hop(*arguments, **keywords)
 
-    def distant(device: int) -> Filesystem:
+    def distant(device: int, _: object) -> Filesystem:
         return Filesystem(device, "nfs4")
 
     failure = -errno.EPERM if told == "refused" else -errno.EAGAIN

@@ -12,7 +12,8 @@ import pytest
 
 import noria
 from noria.core import codes
-from noria.core.operation import BACKEND, NATIVE, SETTLED
+from noria.core.operation import BACKEND, DIRECT, NATIVE, SETTLED
+from noria.disk.registry import RING
 from noria.engines import ring_files, uring
 from noria.limits import (
     GATHERED_FRACTION_MAX,
@@ -187,6 +188,41 @@ def test_e11_no_more_than_a_bound_at_a_time(driver: Driver) -> None:
     assert driver.statistics().in_flight == OFFLOAD_QUEUE_MAX
     driver.finish(*operations)
     assert [op.result for op in operations].count(0) == OFFLOAD_QUEUE_MAX
+
+
+def test_workers_change_one_file_at_a_time(driver: Driver, tmp_path: Path) -> None:
+    """What comes meanwhile goes by threads; direct writes go by the ring, and count."""
+    one, other = (os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("one", "other"))
+    files = [one, other, one, one, one, one, one, other]
+    writes = [asked(codes.WRITE_AT, fd, buffer=b"x", size=1) for fd in files]
+    driver.submit(*writes)
+    assert [op.route for op in writes[:5]] == [NATIVE, BACKEND, NATIVE, NATIVE, NATIVE]
+    assert [op.route for op in writes[5:]] == [BACKEND] * 3
+    driver.finish(*writes)
+
+    direct = [asked(codes.WRITE_AT, fd, buffer=b"x", size=1, way=DIRECT) for fd in (one, other)]
+    after = [asked(codes.DATASYNC, fd) for fd in (one, other)]
+    driver.submit(*direct, *after)
+    assert [op.route for op in direct + after] == [NATIVE, NATIVE, BACKEND, BACKEND]
+    driver.finish(*direct, *after)
+
+    last = asked(codes.DATASYNC, other)
+    driver.submit(last)
+    assert last.route == NATIVE
+    driver.finish(last)
+    os.close(one)
+    os.close(other)
+
+
+def test_a_ring_that_was_asked_for_does_everything(driver: Driver, tmp_path: Path) -> None:
+    driver.engine.use_disk(RING)
+    numbers = [os.open(tmp_path / f"{index}", os.O_RDWR | os.O_CREAT) for index in range(9)]
+    writes = [asked(codes.WRITE_AT, fd, buffer=b"x", size=1) for fd in numbers]
+    driver.submit(*writes)
+    assert [op.route for op in writes] == [NATIVE] * 9
+    driver.finish(*writes)
+    for fd in numbers:
+        os.close(fd)
 
 
 def test_e11_workers_are_bounded(driver: Driver, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ NORIA = [
 
 LOWLEVEL = [
     "AUTOMATIC_ENGINE_NAMES",
+    "BackendStatistics",
     "COMPILED",
     "Choice",
     "Completion",
@@ -40,6 +41,7 @@ LOWLEVEL = [
     "DiskBackend",
     "DiskChoice",
     "DiskProbe",
+    "DiskStatistics",
     "ENGINE_NAMES",
     "ENGINE_VARIABLE",
     "Engine",

@@ -6,17 +6,13 @@ import asyncio
 import errno
 import io
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import noria
-from noria.core.codes import READ_AT, READ_VECTOR_AT, WRITE_AT, WRITE_VECTOR_AT
-from noria.core.descriptor import Descriptor, open_count
-from noria.core.operation import BACKEND, Operation
-from noria.disk.interface import DiskStatistics
-from noria.engines.interface import Engine
 from noria.files.file import File
 from noria.files.filesystems import READING
 from noria.files.hops import hop
@@ -26,33 +22,15 @@ from noria.files.operation import Settled, settled
 from noria.files.transfers import CloseOperation, ReadTransfer
 from noria.limits import INLINE_HITS_MAX, LOOK_BYTES_MAX, LOOK_EVERY
 from tests.loops import run
+from tests.scripted import DATA, loop, path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "preadv"), reason="positions are Unix's")
-DATA = os.urandom(100_000)
+__all__ = ["loop", "path"]
+
 WRITE = os.O_RDWR | os.O_CREAT
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    before = open_count()
-    made = noria.new_event_loop(engine="epoll") if os.name == "posix" else noria.new_event_loop()
-    yield made
-    made.close()
-    assert open_count() == before
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    (tmp_path / "file").write_bytes(DATA)
-    return tmp_path / "file"
-
-
-def content(path: Path) -> bytes:
-    return path.read_bytes()
 
 
 async def opened(path: Path, flags: int = os.O_RDWR, **keywords: Any) -> File:
@@ -154,136 +132,18 @@ def test_misuse_raises_at_the_call(loop: asyncio.AbstractEventLoop, path: Path) 
         run(loop, main())
 
 
-class Scripted(Engine):
-    """Does what a test says, one answer for each operation: a most number of bytes, or -errno."""
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_can_only_be_read_by_waiting_is_read_by_a_thread() -> None:
+    """A filesystem without RWF_NOWAIT: the ring would have one of its few workers do it."""
 
-    name = "scripted"
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, answers: list[int]) -> None:
-        Engine.__init__(self)
-        self.loop = loop
-        self.answers = answers
-
-    def disk_statistics(self) -> DiskStatistics:
-        return DiskStatistics(self.name, "scripted", True, {}, ())
-
-    def submit(self, op: Operation) -> bool:
-        op.begin(BACKEND)
-        answer = self.answers.pop(0) if self.answers else 10**9
-        if answer >= 0:
-            result = self._moved(op, answer)
-            self.loop.call_soon(self._end, op, result)
-            return False
-        op.settle(answer)
-        return True
-
-    def cancel(self, op: Operation) -> None:
-        """Come too late, as for what the kernel is at."""
-
-    def _moved(self, op: Any, most: int) -> int:
-        if op.code == READ_AT:
-            op.size, wanted = min(op.size, most), op.size
-            result = op.perform()
-            op.size = wanted
-        elif op.code == WRITE_AT:
-            result = os.pwrite(op.fd, memoryview(op.buffer)[:most], op.offset)
-        elif op.code in (READ_VECTOR_AT, WRITE_VECTOR_AT):
-            (first, *_), whole = op.buffer, op.buffer
-            op.buffer = [memoryview(first)[:most]]
-            result = op.perform()
-            op.buffer = whole
-        else:
-            result = op.perform()
-        return int(result)
-
-    def _end(self, op: Operation, result: int) -> None:
-        op.settle(result)
-        op.deliver(result, 0, op.buffer if op.code == READ_AT else None)
-
-
-def scripted(loop: asyncio.AbstractEventLoop, path: Path, answers: list[int]) -> File:
-    """A file whose operations end as a test says."""
-    host = Host(loop, Scripted(loop, answers))
-    file = File(host, Descriptor(os.open(path, os.O_RDWR)), path, None)
-    file.looks = False
-    return file
-
-
-@pytest.mark.parametrize("answers", [[7000], [1, 1, 1], [-errno.EINTR, 9, -errno.EINTR]])
-def test_short_transfers_go_on(
-    loop: asyncio.AbstractEventLoop, path: Path, answers: list[int]
-) -> None:
     async def main() -> None:
-        file = scripted(loop, path, answers.copy())
-        assert await file.read_at(30_000, 10_000) == DATA[10_000:40_000]
-        file.host.engine.answers = answers.copy()  # type: ignore[attr-defined]
-        new = os.urandom(30_000)
-        pending: Any = file.write_at(new, 20_000)
-        assert (await pending, pending.moved) == (30_000, 30_000)
-        assert content(path)[20_000:50_000] == new
-        file.host.engine.answers = answers.copy()  # type: ignore[attr-defined]
-        assert await file.writev_at([new[:50], new[50:]], 5) == 30_000
-        assert content(path)[5:30_005] == new
-        file.host.engine.answers = answers.copy()  # type: ignore[attr-defined]
-        rooms = [bytearray(50), bytearray(1000)]
-        assert await file.readv_at(rooms, 5) == 1050
-        assert rooms[0] + rooms[1] == new[:1050]
-        await file.close()
+        async with noria.open("/proc/version", "rb", buffering=0) as file:
+            for _ in range(40):
+                assert await file.read_at(5, 0) == b"Linux"
+            found = file.statistics()
+            assert (found.native, found.backend) == (0, 40)
 
-    run(loop, main())
-
-
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_failures_tell_path_offset_and_bytes_done(
-    loop: asyncio.AbstractEventLoop, path: Path, code: int
-) -> None:
-    async def main() -> None:
-        file = scripted(loop, path, [4000, -code])
-        with pytest.raises(OSError, match=os.strerror(code)) as caught:
-            await file.write_at(bytes(10_000), 500)
-        failure: Any = caught.value
-        assert (failure.errno, failure.filename) == (code, path)
-        assert (failure.offset, failure.bytes_done) == (500, 4000)
-        assert file.statistics().bytes_written == 4000
-        await file.close()
-
-    run(loop, main())
-
-
-def test_a_full_queue_is_waited_for(loop: asyncio.AbstractEventLoop, path: Path) -> None:
-    async def main() -> None:
-        file = scripted(loop, path, [-errno.EAGAIN, -errno.EAGAIN, -errno.EAGAIN])
-        found = await asyncio.gather(file.read_at(10, 0), file.read_at(10, 5))
-        assert list(found) == [DATA[:10], DATA[5:15]]
-        await file.close()
-
-    run(loop, main())
-
-
-def test_an_append_that_is_cut_short_fails(loop: asyncio.AbstractEventLoop, path: Path) -> None:
-    async def main() -> None:
-        file = scripted(loop, path, [5])
-        file.appending = True
-        with pytest.raises(OSError, match="Input/output") as caught:
-            await file.append(bytes(100))
-        assert caught.value.bytes_done == 5  # type: ignore[attr-defined]
-        await file.close()
-
-    run(loop, main())
-
-
-def test_a_failed_sync_stays_failed(loop: asyncio.AbstractEventLoop, path: Path) -> None:
-    async def main() -> None:
-        file = scripted(loop, path, [-errno.EIO])
-        results = await asyncio.gather(*(file.sync() for _ in range(3)), return_exceptions=True)
-        assert [getattr(each, "errno", None) for each in results] == [errno.EIO] * 3
-        with pytest.raises(OSError, match="Input/output") as caught:
-            await file.datasync()
-        assert caught.value.filename == path
-        assert file.statistics().in_flight == 0
-        await file.close()
-
-    run(loop, main())
+    noria.run(main())
 
 
 def test_cancelling_wakes_at_once_and_closing_waits(
@@ -337,24 +197,6 @@ def test_what_a_hop_raises_is_raised_once(
 
     run(loop, main())
     assert calls == [1]
-
-
-def test_closing_waits_for_what_was_cancelled(loop: asyncio.AbstractEventLoop, path: Path) -> None:
-    async def main() -> None:
-        file = scripted(loop, path, [])
-        number = file.fileno()
-        reading: Any = file.read_at(10, 0)
-        reading.cancel()
-        closing = asyncio.ensure_future(file.close())
-        with pytest.raises(asyncio.CancelledError):
-            await reading
-        assert (file.statistics().in_flight, file.descriptor.closed) == (1, False)
-        os.fstat(number)
-        await closing
-        assert (file.statistics().in_flight, file.descriptor.closed) == (0, True)
-        assert reading.moved == 10
-
-    run(loop, main())
 
 
 def test_a_number_stays_the_callers_where_it_cannot_be_used(

@@ -134,8 +134,10 @@ class RunMixin(ErrorsMixin, TasksMixin, ExecutorMixin, ResolveMixin, SignalsMixi
         else:
             self._close_executor()
             self._resolver.close()
-        self._file_host = None
         engine.close(self._batch)
+        if self._file_host is not None:
+            self._file_host.end(False)
+            self._file_host = None
         self._batch.discard_all()
 
     def __del__(

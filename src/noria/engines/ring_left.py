@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from noria.core.catalog import CATALOG
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -26,7 +28,7 @@ class Left(NamedTuple):
     ring: Ring
     pid: int
     thread: object
-    kept: dict[int, tuple[Descriptor | None, Any]]
+    kept: dict[int, tuple[Descriptor | None, Any, int]]
 
 
 _left: list[Left] = []
@@ -35,7 +37,8 @@ _left: list[Left] = []
 def leave(ring: Ring, thread: object, stuck: Iterable[Operation]) -> None:
     """Close a ring, or keep it as long as one of its requests is stuck.
 
-    Takes the descriptors of the stuck operations and what was lent for them.
+    Takes the descriptors of the stuck operations and what was lent for them. What one of them opens
+    after all is closed, since nobody is told of it any more.
 
     Args:
         ring: that nobody goes on with.
@@ -44,7 +47,7 @@ def leave(ring: Ring, thread: object, stuck: Iterable[Operation]) -> None:
     """
     kept = {}
     for op in stuck:
-        kept[id(op)] = (op.descriptor, op.lent)
+        kept[id(op)] = (op.descriptor, op.lent, op.code)
         op.descriptor = None
         op.lent = None
     if kept:
@@ -73,9 +76,12 @@ def _sweep(left: Left) -> None:
     left.ring.enter(0)
     while left.ring.take():
         if not left.ring.tag and not left.ring.more:
-            descriptor, _ = left.kept.pop(id(left.ring.token), (None, None))
+            descriptor, _, code = left.kept.pop(id(left.ring.token), (None, None, 0))
             if descriptor is not None:
                 descriptor.release()
+            free = CATALOG[code].discard if code else None
+            if free is not None and left.ring.result >= 0:
+                free(left.ring.result, None)
     if not left.kept:
         left.ring.close()
         _left.remove(left)

@@ -8,6 +8,12 @@ of it, waiting until the socket is writable and asking how it ended, goes by rea
 A worker that is stuck on a disk cannot be stopped. Parking waits once, OFFLOAD_CLOSE_SECONDS long;
 its request stays with the ring and may end in the next run. When the ring is left, because the
 engine closes or goes on in another thread, what is still stuck then is given up (ring_left.py).
+
+What changes a file is done by the ring's workers, which are few, and which do the writes of files
+whose inodes have the same hash one after the other (64 hashes, io-wq.c). One file that hangs could
+hold up every other one. So unless the ring was asked for by name they work for one file at a time,
+with half of them at most, and what comes meanwhile goes by threads, of which there are plenty.
+Direct writes rarely need a worker and are not held back, but count.
 """
 
 from __future__ import annotations
@@ -16,13 +22,18 @@ import errno
 from typing import TYPE_CHECKING
 
 from noria.core import codes
-from noria.core.operation import BACKEND, BY_THREAD, NATIVE, READINESS, WAITING
+from noria.core.operation import BACKEND, BY_THREAD, DIRECT, NATIVE, READINESS, WAITING
 from noria.disk.registry import RING, choose
 from noria.engines import ring_files, ring_left
 from noria.engines.interface import refuse
 from noria.engines.readiness import ReadinessEngine
 from noria.engines.ring_requests import RingRequests
-from noria.limits import GATHERED_FRACTION_MAX, OFFLOAD_QUEUE_MAX, UNASKED_CANCELS_MAX
+from noria.limits import (
+    GATHERED_FRACTION_MAX,
+    OFFLOAD_QUEUE_MAX,
+    RING_CHANGES_MAX,
+    UNASKED_CANCELS_MAX,
+)
 from noria.native import ring as native_ring
 from noria.native import sockets as native
 
@@ -41,6 +52,7 @@ _CONNECT = codes.CONNECT
 _ALLOCATE = codes.ALLOCATE
 _BACKEND = BACKEND
 _BY_THREAD = BY_THREAD
+_DIRECT = DIRECT
 _FRACTION = GATHERED_FRACTION_MAX
 _WAITING = WAITING
 _CODES = 256
@@ -48,8 +60,20 @@ _CLOSE_FILE = codes.CLOSE_FILE
 _NATIVE = NATIVE
 _READINESS = READINESS
 _UNASKED_MAX = UNASKED_CANCELS_MAX
+_CHANGES_MAX = RING_CHANGES_MAX
+_SEVERAL = -2  # no descriptor's number
 _SINGLES_MAX = OFFLOAD_QUEUE_MAX
 _RESTART = 512  # ERESTARTSYS and its kin, which workers let through instead of EINTR
+
+_CHANGING = (
+    codes.WRITE_AT,
+    codes.WRITE_VECTOR_AT,
+    codes.FSYNC,
+    codes.DATASYNC,
+    codes.TRUNCATE,
+    codes.ALLOCATE,
+)
+_changing = bytearray(code in _CHANGING for code in range(_CODES))
 
 
 class RingSingle(RingRequests):
@@ -64,6 +88,9 @@ class RingSingle(RingRequests):
         self._can = bytearray(_CODES)
         self._by_ring_known = False
         self._by_ring = False
+        self._bounded = False
+        self._changes = 0
+        self._changed_fd = -1
         RingRequests.__init__(self, ring)
 
     def _submit_offload(self, op: Operation) -> bool:
@@ -78,6 +105,7 @@ class RingSingle(RingRequests):
             or not self._can[op.code]
             or not ring_files.suits(op)
             or not self._disk_by_ring()
+            or (self._bounded and self._has_to_wait(op))
         ):
             return ReadinessEngine._submit_offload(self, op)
         ring_files.lend(op)
@@ -111,7 +139,17 @@ class RingSingle(RingRequests):
         if not self._by_ring_known:
             self._by_ring_known = True
             self._by_ring = self._disk_choice.name == RING
+            self._bounded = not self._disk_choice.forced
         return self._by_ring
+
+    def _has_to_wait(self, op: Operation) -> bool:
+        """Whether a worker might come to it only when something else has ended, if that does."""
+        return (
+            self._changes > 0
+            and _changing[op.code] != 0
+            and op.way != _DIRECT
+            and (self._changed_fd != op.fd or self._changes >= _CHANGES_MAX)
+        )
 
     def use_disk(self, name: str | None = None) -> DiskChoice:
         """Choose the ring, or a disk backend."""
@@ -146,10 +184,18 @@ class RingSingle(RingRequests):
     def _queue_single(self, op: Operation) -> None:
         op.expected = 0
         self._singles.add(op)
+        if _changing[op.code]:
+            if self._changes == 0:
+                self._changed_fd = op.fd
+            elif self._changed_fd != op.fd:
+                self._changed_fd = _SEVERAL
+            self._changes += 1
         self._queue(op)
 
     def _remove_single(self, op: Operation) -> None:
         self._singles.discard(op)
+        if _changing[op.code]:
+            self._changes -= 1
         if self._stuck:
             self._stuck.discard(op)
 
@@ -201,14 +247,15 @@ class RingSingle(RingRequests):
     def _leave_ring(self, owner: object) -> None:
         """Settle what is stuck, and close the ring when it has ended."""
         ring_left.leave(self._ring, owner, self._stuck)
-        for op in self._stuck:
-            self._singles.discard(op)
+        stuck = self._stuck
+        self._stuck = set()
+        for op in stuck:
+            self._remove_single(op)
             if op in self._uncancelled:
                 self._uncancelled.remove(op)
             op.settle(-_EIO)
             self._add(op, -_EIO, 0, None)
-        self._native_in_flight -= len(self._stuck)
-        self._stuck.clear()
+        self._native_in_flight -= len(stuck)
 
     def _connect_by_readiness(self, op: Operation) -> None:
         op.lent = None

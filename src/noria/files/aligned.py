@@ -97,5 +97,5 @@ def check_aligned(alignment: int, offset: int, size: int, memory: Any = None) ->
     if not views.fits(memory, alignment, offset, size):
         raise ValueError(
             f"direct I/O at offset {offset}, length {size}: the memory's address is no multiple of "
-            f"{alignment} bytes; aligned() of noria.files.aligned makes memory that fits"
+            f"{alignment} bytes; noria.fs.aligned makes memory that fits"
         )

@@ -249,7 +249,7 @@ def _read_now(name: Any) -> bytes | None:
     if isinstance(found, int) or not stat.S_ISREG(found.st_mode):
         return None
     size = found.st_size
-    filesystem = filesystem_of(found.st_dev)
+    filesystem = filesystem_of(found.st_dev, name)
     plain = filesystem.in_memory
     if size > INLINE_READ_BYTES_MAX or (filesystem.looks is False and not plain):
         return None

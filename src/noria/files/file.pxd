@@ -16,6 +16,7 @@ cdef int _BACKEND
 cdef int _READING
 cdef int _WRITING
 cdef int _MEASURED
+cdef int _BY_THREAD
 cdef int _HITS_MAX
 cdef int _LUCK_MAX
 cdef int _LUCK_MIN

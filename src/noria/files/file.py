@@ -26,7 +26,7 @@ from noria.core.codes import (
     TRUNCATE,
     WRITE_VECTOR_AT,
 )
-from noria.core.operation import BACKEND, DIRECT, NATIVE
+from noria.core.operation import BACKEND, BY_THREAD, DIRECT, NATIVE
 from noria.files.aligned import AlignedPool, check_aligned
 from noria.files.filesystems import FORCING, READING, WRITING
 from noria.files.operation import Settled, settled
@@ -68,6 +68,7 @@ _READING = READING
 _WRITING = WRITING
 
 _MEASURED = MEASURED
+_BY_THREAD = BY_THREAD
 _HITS_MAX = INLINE_HITS_MAX
 _LUCK_MAX = LOOK_LUCK_MAX
 _LUCK_MIN = LOOK_LUCK_MIN
@@ -502,6 +503,9 @@ class File:
         if self.alignment:
             op.way = _DIRECT
         elif self.host.measuring and self.ways is not None:
+            if op.kind == _READING and not self.looks:
+                op.way = _BY_THREAD  # the ring would have a worker do it, and has few
+                return
             ways = self.ways[op.kind]
             op.way = ways.choose()
             if op.way & _MEASURED:
@@ -522,7 +526,8 @@ class File:
         if op.began_ns:
             assert self.ways is not None
             ways = self.ways[op.kind]
-            ways.note(op.way, _clock.now_ns() - op.began_ns)
+            way = _BY_THREAD if op.route == _BACKEND else op.way  # the ring may have had no room
+            ways.note(way, _clock.now_ns() - op.began_ns)
         if self._idle and not self.in_flight:
             idle = self._idle
             self._idle = []

@@ -13,11 +13,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from noria.files.hops import hop
+from noria.files.host import running_host
 from noria.files.ways import Ways
 from noria.limits import WAY_THREAD_FRACTION, WAY_WORKER_FRACTION
+
+if TYPE_CHECKING:
+    from noria.disk.interface import DiskStatistics
 
 Named = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -116,11 +120,16 @@ class Filesystem:
 _known: dict[int, Filesystem] = {}
 
 
-def filesystem_of(device: int) -> Filesystem:
-    """Give the filesystem with that `st_dev`; reads the system's table if it is a new one."""
+def filesystem_of(device: int, of: Named | int) -> Filesystem:
+    """Give the filesystem with that `st_dev`; reads the system's table if it is a new one.
+
+    Args:
+        device: its number.
+        of: a file that lies on it, by descriptor or name.
+    """
     found = _known.get(device)
     if found is None:
-        found = _known.setdefault(device, Filesystem(device, _type_of(device)))
+        found = _known.setdefault(device, Filesystem(device, _type_of(device, of)))
     return found
 
 
@@ -130,8 +139,8 @@ async def filesystem(path: Named) -> FilesystemStatistics:
     Raises:
         OSError: there is nothing of that name.
     """
-    status = await hop(lambda: os.stat(path))  # noqa: PTH116 - bytes stay bytes
-    return filesystem_of(status.st_dev).statistics()
+    found = await hop(lambda: filesystem_of(os.stat(path).st_dev, path))  # noqa: PTH116 - bytes
+    return found.statistics()
 
 
 def filesystems() -> list[FilesystemStatistics]:
@@ -139,17 +148,59 @@ def filesystems() -> list[FilesystemStatistics]:
     return [each.statistics() for each in list(_known.values())]
 
 
-def _type_of(device: int) -> str:
-    """Look a device up in the table of mounts (proc_pid_mountinfo(5)); empty if it is not there."""
+def disk_statistics() -> DiskStatistics:
+    """Tell how the running loop's operations on files were done, those that took more than a look.
+
+    Returns:
+        The disk backend, why it was chosen, and how many operations went where.
+
+    Raises:
+        RuntimeError: no event loop is running in this thread.
+        EngineUnavailableError: the loop is not noria's, and no engine can serve it.
+    """
+    return running_host().engine.disk_statistics()
+
+
+def _type_of(device: int, of: Named | int) -> str:
+    """Look a filesystem up in the table of mounts; empty if it is not there."""
     if sys.platform == "win32":
         return ""
-    wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:
         return ""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    found = _type_in(table, 2, number)
+    if not found:  # btrfs gives the files of each subvolume a number that no mount has
+        found = _type_in(table, 0, _mount_of(device, of))
+    return found
+
+
+def _type_in(table: str, field: int, wanted: str) -> str:
+    """Find the type of what has a certain field in that table (proc_pid_mountinfo(5))."""
     for line in table.splitlines():
         fields = line.split(" ")
-        if fields[2] == wanted:
+        if fields[field] == wanted:
             return fields[fields.index("-") + 1]
     return ""
+
+
+def _mount_of(device: int, of: Named | int) -> str:
+    """Tell by which mount a file was reached (proc_pid_fdinfo(5)); empty if nobody tells.
+
+    The name of a symbolic link that was not followed would give the mount of what it points to.
+    """
+    fd = -1
+    try:
+        if not isinstance(of, int):
+            of = fd = os.open(of, getattr(os, "O_PATH", 0))
+        if os.fstat(of).st_dev != device:
+            return ""
+        told = Path(f"/proc/self/fdinfo/{of}").read_text("ascii")
+    except (OSError, ValueError):
+        return ""
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    line = next((each for each in told.splitlines() if each.startswith("mnt_id:")), "")
+    return line.rpartition("\t")[2]

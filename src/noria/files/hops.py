@@ -74,7 +74,7 @@ def hop(
 
     Args:
         call: the function; it may block.
-        crew: which threads do it: DATA, NAMES or WAITING.
+        crew: which threads do it: NAMES, or WAITING for what may wait for ever.
         undo: called in the loop's thread with what `call` gave, if the waiting task was cancelled
             meanwhile; closes what was opened.
         host: whose threads; None for the running loop's.

@@ -2,6 +2,9 @@ from noria.engines.interface cimport Engine
 from noria.loop.core cimport LoopCore
 
 
+cdef int _ECANCELED
+
+
 cdef class Host:
     cdef public object loop
     cdef public Engine engine
@@ -20,3 +23,4 @@ cdef class Host:
     cpdef object call_soon(self, object callback, object argument, object context)
     cpdef object submitted(self)
     cpdef object refuse(self, object op)
+    cpdef object end(self, bint telling)

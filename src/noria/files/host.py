@@ -8,6 +8,7 @@ noria's own loop and its engine are one; on any other loop an engine of noria's 
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ from noria.native import crew
 if TYPE_CHECKING:
     from noria.engines.interface import Engine
     from noria.files.operation import FileOperation
+
+
+# A name for the compiler, typed in the .pxd.
+_ECANCELED = errno.ECANCELED
 
 
 class Host:
@@ -71,6 +76,20 @@ class Host:
         if not self._retrying:
             self._retrying = True
             self.loop.call_later(REFUSED_RETRY_SECONDS, self._retry)
+
+    def end(self, telling: bool) -> None:
+        """Cancel what the engine had no room for: it takes nothing any more.
+
+        Args:
+            telling: whether the loop can still wake who waits.
+        """
+        waiting = self.refused
+        self.refused = []
+        for op in waiting:
+            if telling:
+                op.deliver(-_ECANCELED, 0, None)
+            else:
+                op.discard(-_ECANCELED, None)
 
     def _retry(self) -> None:
         self._retrying = False

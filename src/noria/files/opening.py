@@ -183,7 +183,7 @@ def _examined(path: Any, fd: int, flags: int) -> Opened:
 
 
 def _known(fd: int, mode: int, device: int, flags: int) -> Opened:
-    filesystem = filesystem_of(device) if stat.S_ISREG(mode) else None
+    filesystem = filesystem_of(device, fd) if stat.S_ISREG(mode) else None
     return Opened(fd, filesystem, alignment_of(device) if flags & _DIRECT else 0)
 
 

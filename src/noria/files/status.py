@@ -175,7 +175,7 @@ def look(path: Any, follow: bool) -> os.stat_result | int:
     found = native.stat_now(name, follow)
     if isinstance(found, int):
         return found if found == -_ENOENT else 0
-    return 0 if filesystem_of(found.st_dev).distant else found
+    return 0 if filesystem_of(found.st_dev, name).distant else found
 
 
 async def answered(host: Host) -> None:

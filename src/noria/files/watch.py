@@ -175,7 +175,7 @@ class _Pump:
         self._task.add_done_callback(self._over)
 
     async def _choose(self) -> tuple[type[WatchBackend], str]:
-        filesystem = await hop(lambda: filesystem_of(_device_of(self._root)))
+        filesystem = await hop(lambda: filesystem_of(_device_of(self._root), self._root))
         if self._polling:
             return PollingBackend, "asked for by the program"
         if filesystem.distant:

@@ -94,10 +94,12 @@ class GuestHost(Host):
         elif not self.loop.is_closed():
             self.loop.remove_reader(self._fd)
         self.engine.close(self._batch)
-        if self.loop.is_closed():
-            self._batch.discard_all()
-        else:
+        telling = not self.loop.is_closed()
+        self.end(telling)
+        if telling:
             self._batch.deliver_all()
+        else:
+            self._batch.discard_all()
 
     def __repr__(self) -> str:
         """Loop, engine and how the loop is woken."""
