@@ -306,11 +306,17 @@ WAY_SAMPLES_MIN: Final = 8
 WAY_THREAD_FRACTION: Final = 0.25
 """Share of the ring's time that a thread may take at most, so that files are read by threads."""
 
-WAY_WORKER_FRACTION: Final = 0.5
+WAY_WORKER_FRACTION: Final = 0.75
 """The same for what the ring has workers do, which are threads as well: writing and forcing."""
 
-WAY_TRIAL_EVERY: Final = 256
-"""Operations after which the way that seems slower is tried and measured once more."""
+WAY_RUN: Final = 2 * WAY_SAMPLES_MIN
+"""Operations in a row by one way when both are tried; the second half of them is measured."""
+
+WAY_PAUSE_MIN: Final = 256
+"""Operations by the way that seems quicker until both are tried again, if it has changed."""
+
+WAY_PAUSE_MAX: Final = 8192
+"""The same after both were tried several times with the same result."""
 
 STREAM_BUFFER_BYTES: Final = 64 * 1024
 """Default buffer of a file that is read or written as a stream; one request moves as much."""

@@ -261,9 +261,7 @@ def test_many_files_that_hang_hold_up_no_other(tmp_path: Path, engine: str) -> N
     async def main() -> None:
         files = [await noria.open(path, "rb+", buffering=0) for path in stuck]
         free = [await noria.open(path, "rb+", buffering=0) for path in others]
-        with contextlib.ExitStack() as stack:
-            for path in stuck:
-                stack.enter_context(stuck_disk(path))
+        with stuck_disk(*stuck):
             hanging = [file.write_at(b"late", 0) for file in files]
             await asyncio.sleep(0.1)
             async with asyncio.timeout(_QUICK_SECONDS):

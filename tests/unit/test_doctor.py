@@ -212,8 +212,8 @@ def test_a_directory_is_measured_by_every_way(
     assert found["direct"].startswith(("no: ", f"{found['direct'].split()[0]} bytes"))
     if lowlevel.choose_disk(lowlevel.choose().name).name == "uring":
         measured = {(way["kind"], way["way"]) for way in found["ways"]}
-        assert {("forcing", "engine"), ("forcing", "thread")} <= measured
-        assert set(found["chosen"]) >= {"writing", "forcing"}
+        assert {("forcing alone", "engine"), ("forcing alone", "thread")} <= measured
+        assert set(found["chosen"]) >= {"writing alone", "forcing alone"}
 
 
 def test_disks_with_an_engine_that_has_no_ring(

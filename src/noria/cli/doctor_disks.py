@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BLOCK: Final = 4096
-ROUNDS: Final = 24
+ROUNDS: Final = 40
 """Operations of each kind; enough for every way to be measured and one to be chosen."""
 
 
@@ -132,5 +132,5 @@ def _filesystem_rows(found: dict[str, Any]) -> list[str]:
     rows = [f"  {found['path']}  {', '.join(traits)}"]
     for way in found["ways"]:
         mark = "*" if found["chosen"].get(way["kind"]) == way["way"] else " "
-        rows.append(f"  {mark} {way['kind']:<8} {way['way']:<7} {way['microseconds']:>9,.1f} us")
+        rows.append(f"  {mark} {way['kind']:<13} {way['way']:<7} {way['microseconds']:>9,.1f} us")
     return rows

@@ -14,6 +14,7 @@ cdef int _DIRECT
 cdef int _NATIVE
 cdef int _BACKEND
 cdef int _READING
+cdef int _ALONE
 cdef int _WRITING
 cdef int _MEASURED
 cdef int _BY_THREAD

@@ -28,7 +28,7 @@ from noria.core.codes import (
 )
 from noria.core.operation import BACKEND, BY_THREAD, DIRECT, NATIVE
 from noria.files.aligned import AlignedPool, check_aligned
-from noria.files.filesystems import FORCING, READING, WRITING
+from noria.files.filesystems import ALONE, FORCING, READING, WRITING
 from noria.files.operation import Settled, settled
 from noria.files.transfers import (
     CloseOperation,
@@ -65,6 +65,7 @@ _DIRECT = DIRECT
 _NATIVE = NATIVE
 _BACKEND = BACKEND
 _READING = READING
+_ALONE = ALONE
 _WRITING = WRITING
 
 _MEASURED = MEASURED
@@ -500,21 +501,25 @@ class File:
     def choose_way(self, op: FileTransfer) -> None:
         """Count an operation in, and choose how it is done."""
         self.in_flight += 1
+        self.host.in_flight += 1
         if self.alignment:
             op.way = _DIRECT
         elif self.host.measuring and self.ways is not None:
             if op.kind == _READING and not self.looks:
                 op.way = _BY_THREAD  # the ring would have a worker do it, and has few
                 return
-            ways = self.ways[op.kind]
+            # What is quicker for an operation by itself need not be so among others.
+            ways = self.ways[op.kind + (_ALONE if self.host.in_flight == 1 else 0)]
             op.way = ways.choose()
             if op.way & _MEASURED:
                 op.way ^= _MEASURED
+                op.ways = ways
                 op.began_ns = _clock.now_ns()
 
     def over(self, op: FileTransfer) -> None:
         """Count an operation out."""
         self.in_flight -= 1
+        self.host.in_flight -= 1
         if op.route == _NATIVE:
             self.done_native += 1
         elif op.route == _BACKEND:
@@ -524,8 +529,7 @@ class File:
         elif op.kind == _WRITING:
             self.bytes_written += op.moved
         if op.began_ns:
-            assert self.ways is not None
-            ways = self.ways[op.kind]
+            ways = op.ways
             way = _BY_THREAD if op.route == _BACKEND else op.way  # the ring may have had no room
             ways.note(way, _clock.now_ns() - op.began_ns)
         if self._idle and not self.in_flight:

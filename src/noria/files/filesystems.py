@@ -28,7 +28,11 @@ Named = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 READING: Final = 0
 WRITING: Final = 1
 FORCING: Final = 2
-KIND_NAMES: Final = ("reading", "writing", "forcing")
+ALONE: Final = 3
+"""What is added to a kind for operations that have no other one of files beside them."""
+
+_KINDS = ("reading", "writing", "forcing")
+KIND_NAMES: Final = (*_KINDS, *(f"{kind} alone" for kind in _KINDS))
 """Kinds of operations that are measured apart."""
 
 _FRACTIONS = (WAY_THREAD_FRACTION, WAY_WORKER_FRACTION, WAY_WORKER_FRACTION)
@@ -43,7 +47,8 @@ class WayStatistics(NamedTuple):
     """How long operations of one kind took by one way.
 
     Attributes:
-        kind: "reading", "writing" or "forcing".
+        kind: "reading", "writing" or "forcing", and the same with " alone", where no other
+            operation on a file was in flight.
         way: "engine" or "thread".
         measured: how many were measured.
         microseconds: time of the latest, weighed.
@@ -91,7 +96,7 @@ class Filesystem:
         self.in_memory = type_ in _IN_MEMORY
         self.distant = type_.partition(".")[0] in _DISTANT
         self.looks: bool | None = None
-        self.ways = tuple(map(Ways, _FRACTIONS))
+        self.ways = tuple(map(Ways, _FRACTIONS * 2))
 
     def statistics(self) -> FilesystemStatistics:
         """Give what is known as one immutable record."""

@@ -14,6 +14,7 @@ cdef class Host:
     cdef public bint naming
     cdef public int names_way
     cdef public object woken
+    cdef public long long in_flight
     cdef public int hits
     cdef public object spare
     cdef public list refused

@@ -40,6 +40,7 @@ class Host:
         names_way: of these, AUTOMATIC or BY_THREAD.
         measuring: there is more than one way to do what waits, and none was asked for.
         woken: a future that has ended, for who only wants to be woken; None until it is needed.
+        in_flight: transfers of files that have not ended.
         hits: reads answered at once since the last pause; who counts INLINE_HITS_MAX pauses.
         spare: the Settled that was given last, to be used again.
     """
@@ -55,6 +56,7 @@ class Host:
         self.naming = ringing or crew.COMPILED
         self.names_way = AUTOMATIC if (ringing and found.forced) or not crew.COMPILED else BY_THREAD
         self.woken: Any = None
+        self.in_flight = 0
         self.hits = 0
         self.spare: Any = None
         self.refused: list[FileOperation] = []

@@ -18,6 +18,7 @@ cdef class FileTransfer(FileOperation):
     cdef public int kind
     cdef public long long first
     cdef public long long began_ns
+    cdef public object ways
 
     cdef object _open(self, File file, int code, long long offset, int kind)
     cpdef Pending start(self)

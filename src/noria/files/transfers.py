@@ -50,7 +50,7 @@ class FileTransfer(FileOperation):
         kind: READING, WRITING or FORCING, what the file's filesystem keeps its measurements by.
     """
 
-    __slots__ = ("began_ns", "file", "first", "kind")
+    __slots__ = ("began_ns", "file", "first", "kind", "ways")
 
     def __init__(self, file: File, code: int, offset: int, kind: int) -> None:
         self._open(file, code, offset, kind)
@@ -63,6 +63,7 @@ class FileTransfer(FileOperation):
         self.first = offset
         self.offset = offset
         self.began_ns = 0
+        self.ways: Any = None
         self.path = file.name
         self.descriptor = file.descriptor
         file.choose_way(self)

@@ -1,7 +1,11 @@
 # cython: boundscheck=False, wraparound=False
 """Ways: which of two ways operations of one kind go on one filesystem, chosen by their times.
 
-Both take turns until each has been measured; then the slower one is tried again now and then.
+A way is measured in a run of operations, not by one now and then: threads that have just worked
+watch for more and take a tenth of the time of one that has to be woken, and the ring's workers are
+alike. The first half of a run is not counted. Both ways have a run each, then the quicker one goes
+on for a while, four times as long whenever the next two runs say the same again, and shortly after
+they did not, since what is quicker depends on what the program does.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from noria.core.operation import AUTOMATIC, BY_THREAD
-from noria.limits import WAY_SAMPLES_MIN, WAY_TRIAL_EVERY
+from noria.limits import WAY_PAUSE_MAX, WAY_PAUSE_MIN, WAY_RUN, WAY_SAMPLES_MIN
 
 MEASURED: Final = 16
 """Flag of a chosen way: its time is to be noted."""
@@ -19,7 +23,12 @@ _AUTOMATIC = AUTOMATIC
 _BY_THREAD = BY_THREAD
 _MEASURED = MEASURED
 _SAMPLES_MIN = WAY_SAMPLES_MIN
-_TRIAL_EVERY = WAY_TRIAL_EVERY
+_RUN = WAY_RUN
+_PAUSE_MIN = WAY_PAUSE_MIN
+_PAUSE_MAX = WAY_PAUSE_MAX
+_BY_ENGINE = 0  # stages
+_BY_THREADS = 1
+_CHOSEN = 2
 
 
 class Ways:
@@ -41,7 +50,11 @@ class Ways:
         self.thread_count = 0
         self.engine_ns = 0.0
         self.thread_ns = 0.0
-        self._chosen = 0
+        self._stage = _CHOSEN
+        self._way = _AUTOMATIC
+        self._left = 0
+        self._last = -1
+        self._pause = _PAUSE_MIN
 
     def are_known(self) -> bool:
         """Whether both were measured often enough."""
@@ -53,15 +66,36 @@ class Ways:
 
     def choose(self) -> int:
         """Choose a way: AUTOMATIC, which is the engine's, or BY_THREAD; perhaps with MEASURED."""
-        self._chosen += 1
-        if not self.are_known():
-            return (_BY_THREAD if self.thread_count < self.engine_count else _AUTOMATIC) | _MEASURED
-        by_thread = self.prefers_thread()
-        turn = self._chosen % _TRIAL_EVERY
-        if turn == 0:
-            return (_AUTOMATIC if by_thread else _BY_THREAD) | _MEASURED
-        way = _BY_THREAD if by_thread else _AUTOMATIC
-        return way | _MEASURED if turn == 1 else way
+        if self._left == 0:
+            self._turn()
+        self._left -= 1
+        if self._stage != _CHOSEN and self._left < _RUN // 2:
+            return self._way | _MEASURED
+        return self._way
+
+    def _turn(self) -> None:
+        """Begin the next stage."""
+        if self._stage == _BY_ENGINE:
+            self._stage = _BY_THREADS
+            self._way = _BY_THREAD
+            self._left = _RUN
+        elif self._stage == _BY_THREADS and self.are_known():
+            self._stage = _CHOSEN
+            self._settle()
+        else:
+            self._stage = _BY_ENGINE
+            self._way = _AUTOMATIC
+            self._left = _RUN
+
+    def _settle(self) -> None:
+        """Go the quicker way for a while."""
+        way = _BY_THREAD if self.prefers_thread() else _AUTOMATIC
+        if way == self._last:
+            self._pause = min(self._pause * 4, _PAUSE_MAX)
+        else:
+            self._pause = _PAUSE_MIN
+        self._last = self._way = way
+        self._left = self._pause
 
     def note(self, way: int, nanoseconds: int) -> None:
         """Take a measurement."""

@@ -17,7 +17,7 @@ from noria.lab.client import load_native
 from noria.lab.errors import LabError, UnableError, exit_code
 from noria.lab.files import fio, subjects, sync_os
 from noria.lab.files.ground import Ground
-from noria.lab.files.hung import hung
+from noria.lab.files.hung import hung, stuck
 from noria.lab.files.rows import ROWS
 from noria.lab.files.sync_work import SYNC_WORKS
 from noria.lab.files.work import WORKS
@@ -61,7 +61,7 @@ def serve_sync(row: Row, ground: Ground) -> None:
 
 def serve_on_loop(subject: Subject, row: Row, ground: Ground) -> None:
     """Run on the subject's loop until stdin ends. Raises LabError."""
-    work = hung if row.work == "hung" else WORKS[row.work]
+    work = {**WORKS, "hung": hung, "stuck": stuck}[row.work]
     loop = subject.new_event_loop()
     facts = subject.facts(loop)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:

@@ -21,7 +21,9 @@ enum {
     NORIA_LUCK_MAX = 256,
     NORIA_LUCK_MIN = 160,  /* five of eight: what is saved is worth more than what is lost */
     NORIA_LUCK_WEIGHT = 8,
+    NORIA_LUCK_NEW = 220,  /* three tries that do not pay */
     NORIA_LUCK_EVERY = 64, /* how often it is tried all the same */
+    NORIA_LUCK_NS = 20000000, /* after so long something else may be going on */
     NORIA_QUIET_MAX = 2,
     NORIA_KINDS = 64,
     NORIA_TURNS = 256
@@ -33,7 +35,7 @@ struct noria_jobs { struct noria_job *first, *last; int count; };
 struct noria_turn { struct noria_jobs waiting; int taken, fd; };
 
 /* How often watching for something has paid, and how often it was left out since it did not. */
-struct noria_luck { int luck, left_out; };
+struct noria_luck { int luck, left_out; long long tried_ns; };
 
 struct noria_worker {
     pthread_cond_t call;
@@ -179,6 +181,11 @@ static inline void noria_watch(const int *what, long long duration_ns) {
 
 static inline int noria_is_worth(struct noria_luck *luck) {
     if (luck->luck >= NORIA_LUCK_MIN) return 1;
+    if (noria_clock_ns() - luck->tried_ns > NORIA_LUCK_NS) {
+        luck->luck = NORIA_LUCK_NEW;
+        luck->left_out = 0;
+        return 1;
+    }
     if (++luck->left_out < NORIA_LUCK_EVERY) return 0;
     luck->left_out = 0;
     return 1;
@@ -200,6 +207,7 @@ static inline struct noria_luck *noria_luck_of_first(struct noria_crew *crew) {
 
 static inline void noria_learn(struct noria_crew *crew, struct noria_luck *luck, int paid) {
     luck->luck += ((paid ? NORIA_LUCK_MAX : 0) - luck->luck) / NORIA_LUCK_WEIGHT;
+    luck->tried_ns = noria_clock_ns();
     crew->watches++;
     if (!paid) crew->vain_watches++;
 }

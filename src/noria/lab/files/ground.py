@@ -32,7 +32,7 @@ LINES: Final = 10_000
 LINE_WORDS: Final = 10
 SMALL_FILES: Final = 1000
 SMALL_BYTES: Final = 4096
-FIFOS: Final = 64
+HANGING: Final = 64
 SEED: Final = 7
 
 

@@ -49,7 +49,7 @@ class Row:
     Attributes:
         name: its word.
         what: what one operation is, for tables.
-        work: a function of noria.lab.files.work, or `hung`.
+        work: a function of noria.lab.files.work, `hung` or `stuck`.
         files: what of the ground it needs.
         goals: what has to be reached.
         arguments: of the work.
@@ -205,6 +205,15 @@ ROWS: Final[dict[str, Row]] = {
             name="hung",
             what="stat, open, read, write, close while 64 opens of FIFOs wait",
             work="hung",
+            files=("hot",),
+            goals=(Goal("worst", 20.0), Goal("lateness", 1.0)),
+            oracles=(),
+            peers=("aiofiles", "anyio", "urio"),
+        ),
+        Row(
+            name="stuck",
+            what="the same while 64 writes wait for a disk that does not answer",
+            work="stuck",
             files=("hot",),
             goals=(Goal("worst", 20.0), Goal("lateness", 1.0)),
             oracles=(),
