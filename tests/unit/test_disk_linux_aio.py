@@ -32,6 +32,7 @@ from noria.disk.disk import Disk
 from noria.disk.registry import BACKENDS, choose
 from noria.errors import EngineUnavailableError
 from noria.files.file import File
+from noria.files.filesystems import filesystem_of
 from noria.files.opening import open_file
 from noria.limits import GATHERED_FRACTION_MAX
 from noria.native import linux_aio as native
@@ -108,7 +109,9 @@ def test_direct_operations_are_the_kernels(rig: Rig, files: Files) -> None:
     expected = files.data[:BLOCK_BYTES]
     assert found == expected + bytes(source) * 3 + expected
     own = rig.own()
-    assert (own.submitted, own.in_flight, dict(own.rerouted)) == (7, 0, {})
+    assert (own.submitted, own.in_flight) == (7, 0)
+    if filesystem_of(os.fstat(fd).st_dev, fd).type == "ext4":
+        assert dict(own.rerouted) == {}, "others have writes wait more often"
     assert own.calls["taken"] == 7
     assert own.calls["io_submit"] == 2, "one for each flush"
     assert rig.routes() == {"linux_aio": 7, "threads": 0}
@@ -168,6 +171,7 @@ def test_what_is_not_cached_goes_to_a_thread(rig: Rig, files: Files) -> None:
 def test_what_is_cached_in_part_is_not_the_end_of_the_file(rig: Rig, files: Files) -> None:
     size = 64 * BLOCK_BYTES
     files.forget()
+    os.posix_fadvise(files.buffered, 0, 0, os.POSIX_FADV_RANDOM)  # nothing is read ahead meanwhile
     os.pread(files.buffered, BLOCK_BYTES, 0)
     try:
         count = os.preadv(files.buffered, [bytearray(size)], 0, os.RWF_NOWAIT)

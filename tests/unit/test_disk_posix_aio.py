@@ -162,8 +162,7 @@ def test_many_are_all_told(rig: Rig, files: Files, mode: str) -> None:
     assert calls["lio_listio"] == 4, "256 at a time"
     assert (calls["aio_suspend"] > 0) == (mode == "suspend")
     if mode == "signal":
-        assert calls["told"] + calls["found"] == 1000, "a look may be quicker than the signal"
-        assert calls["told"] > 0
+        assert 900 < calls["told"] <= 1000, "a look may be quicker than the last signals"
         assert calls["signal"] in range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
 
 

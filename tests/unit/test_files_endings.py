@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from noria.core.descriptor import Descriptor
 from noria.core.operation import IN_FLIGHT
+from noria.errors import EngineClosedError
+from noria.files.file import File
+from noria.files.host import Host
 from tests.loops import run
-from tests.scripted import DATA, content, loop, path, scripted
+from tests.scripted import DATA, Scripted, content, loop, path, scripted
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from noria.core.operation import Operation
 
 __all__ = ["loop", "path"]
 
@@ -137,5 +143,70 @@ def test_closing_waits_for_what_was_cancelled(loop: asyncio.AbstractEventLoop, p
         await closing
         assert (file.statistics().in_flight, file.descriptor.closed) == (0, True)
         assert reading.moved == 10
+
+    run(loop, main())
+
+
+class Counting(Scripted):
+    """Writes down how many operations it has at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, answers: list[int]) -> None:
+        Scripted.__init__(self, loop, answers)
+        self.held: list[int] = []
+        self.holds = 0
+
+    def submit(self, op: Operation) -> bool:
+        if self.answers and self.answers[0] == -errno.EBADF:
+            self.answers.pop(0)
+            raise EngineClosedError("closed")
+        self.holds += 1
+        self.held.append(self.holds)
+        settled = Scripted.submit(self, op)
+        self.holds -= settled
+        return settled
+
+    def _end(self, op: Operation, result: int) -> None:
+        self.holds -= 1
+        Scripted._end(self, op, result)
+
+
+def direct_log(loop: asyncio.AbstractEventLoop, path: Path, answers: list[int]) -> File:
+    """A file that is open for direct appends, as far as noria knows."""
+    host = Host(loop, Counting(loop, answers))
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    return File(host, Descriptor(fd), path, None, appending=True, alignment=1)
+
+
+def test_direct_appends_take_turns(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    """On XFS they would be written over each other; also after failures, cancelled or refused."""
+
+    async def main() -> None:
+        answers = [9, -errno.ENOSPC, -errno.EAGAIN, 9, -errno.EBADF, -errno.EIO]
+        file = direct_log(loop, path, answers)
+        appends: list[Any] = [file.append(b"append %d\n" % number) for number in range(2, 9)]
+        appends.append(file.write_at(b"at\n", 0))
+        appends.append(file.writev_at([b"ve", b"ctor\n"], 0))
+        assert file.host.engine.held == [1]  # type: ignore[attr-defined]
+        appends[5].cancel()
+        ended = await asyncio.gather(*appends, return_exceptions=True)
+        numbers = [each if isinstance(each, int) else type(each).__name__ for each in ended]
+        assert numbers[:4] == [9, "OSError", 9, "EngineClosedError"]
+        assert numbers[4:] == ["OSError", "CancelledError", 9, 3, 7]
+        assert set(file.host.engine.held) == {1}  # type: ignore[attr-defined]
+        wanted = b"append 2\nappend 4\nappend 8\nat\nvector\n"
+        assert content(path) == DATA + wanted
+        assert (file.in_flight, file.host.in_flight) == (0, 0)
+        await file.close()
+
+    run(loop, main())
+
+
+def test_a_thousand_appends_that_fail_at_once(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def main() -> None:
+        file = direct_log(loop, path, [9] + [-errno.ENOSPC] * 2000)
+        appends = [file.append(b"append 2\n") for _ in range(2001)]
+        ended = await asyncio.gather(*appends, return_exceptions=True)
+        assert [getattr(each, "errno", each) for each in ended] == [9] + [errno.ENOSPC] * 2000
+        await file.close()
 
     run(loop, main())

@@ -294,6 +294,33 @@ def test_a_hop_is_taken_for_a_future(loop: asyncio.AbstractEventLoop) -> None:
     run(loop, main())
 
 
+@pytest.mark.parametrize("message", [None, "enough"])
+def test_who_is_cancelled_among_others(
+    loop: asyncio.AbstractEventLoop, message: str | None
+) -> None:
+    """asyncio.gather asks a future for its CancelledError, or for what that says."""
+    release = threading.Event()
+
+    async def main() -> None:
+        for keeping in (True, False):
+            waiting: Any = hop(release.wait)
+            gathered = asyncio.gather(hop(lambda: 1), waiting, return_exceptions=keeping)
+            waiting.cancel(msg=message)
+            waiting.cancel(msg="too late")
+            if keeping:
+                one, failure = await gathered
+                assert one == 1
+            else:
+                with pytest.raises(asyncio.CancelledError) as caught:
+                    await gathered
+                failure = caught.value
+            assert type(failure) is asyncio.CancelledError
+            assert failure.args == ((message or "",) if keeping else (message,) if message else ())
+        release.set()
+
+    run(loop, main())
+
+
 def test_opening_tells_what_open_tells(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     async def main() -> None:
         with pytest.raises(FileNotFoundError) as caught:

@@ -46,6 +46,7 @@ cdef class File:
     cdef public object pool
     cdef public int sync_errno
     cdef public Py_ssize_t in_flight
+    cdef public object turns
     cdef public long long hits
     cdef public long long done_native
     cdef public long long done_backend

@@ -41,6 +41,7 @@ from noria.files.transfers import (
     VectorTransfer,
     WriteTransfer,
 )
+from noria.files.turns import Turns
 from noria.files.ways import MEASURED
 from noria.limits import (
     INLINE_HITS_MAX,
@@ -158,6 +159,7 @@ class File:
         self.bytes_read = 0
         self.bytes_written = 0
         self._closing: asyncio.Task[None] | None = None
+        self.turns = Turns() if appending and alignment else None
         self._idle: list[asyncio.Future[None]] = []
 
     # -- reading ------------------------------------------------------------------------------
@@ -312,7 +314,8 @@ class File:
         """Write `data` at the end of the file in one piece, which no other append tears apart.
 
         Only on a file opened for appending: then the system finds the end and writes as one step
-        (write(2), O_APPEND; not on NFS).
+        (write(2), O_APPEND; not on NFS). With direct I/O they take turns, since XFS does not
+        keep them apart; it does not keep those of another opening apart either.
 
         Returns:
             What gives the number of bytes, which is all of them.
@@ -532,6 +535,8 @@ class File:
             ways = op.ways
             way = _BY_THREAD if op.route == _BACKEND else op.way  # the ring may have had no room
             ways.note(way, _clock.now_ns() - op.began_ns)
+        if self.turns is not None and op.kind == _WRITING:
+            self.turns.pass_on()
         if self._idle and not self.in_flight:
             idle = self._idle
             self._idle = []

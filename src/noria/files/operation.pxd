@@ -56,7 +56,7 @@ cdef class Pending(Awaited):
     @cython.locals(host=Host)
     cdef object _told_to(self, object callback)
     cpdef object result(self)
-    cdef object _cancelled_error(self)
+    cpdef object _make_cancelled_error(self)
     @cython.locals(operation=FileOperation)
     cpdef object cancel(self, object msg=*)
 

@@ -247,7 +247,7 @@ class Pending(Awaited):
         if self.stage == _DONE:
             return self.outcome
         if self._withdrawn:
-            raise self._cancelled_error()
+            raise self._make_cancelled_error()
         if self.stage == _PENDING:
             raise asyncio.InvalidStateError("Result is not set.")
         raise self.outcome.with_traceback(self._traceback)
@@ -260,13 +260,19 @@ class Pending(Awaited):
             asyncio.CancelledError: it was cancelled.
         """
         if self._withdrawn:
-            raise self._cancelled_error()
+            raise self._make_cancelled_error()
         if self.stage == _PENDING:
             raise asyncio.InvalidStateError("Exception is not set.")
         failure: BaseException | None = self.outcome if self.stage == _ENDED_BADLY else None
         return failure
 
-    def _cancelled_error(self) -> asyncio.CancelledError:
+    @property
+    def _cancel_message(self) -> Any:
+        """What `cancel` was given; asyncio.gather asks for it."""
+        return self.outcome if self._withdrawn else None
+
+    def _make_cancelled_error(self) -> asyncio.CancelledError:
+        """Make what who waits gets; asyncio.gather asks for it, too."""
         if self.outcome is None:
             return asyncio.CancelledError()
         return asyncio.CancelledError(self.outcome)

@@ -11,6 +11,7 @@ cdef int _WRITE_AT
 cdef int _EIO
 cdef int _ECANCELED
 cdef int _PARTS_MAX
+cdef int _WRITING
 
 
 cdef class FileTransfer(FileOperation):

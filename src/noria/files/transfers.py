@@ -21,6 +21,7 @@ from noria.core.codes import (
 )
 from noria.core.operation import BY_THREAD
 from noria.errors import from_result
+from noria.files.filesystems import WRITING
 from noria.files.operation import FileOperation, Pending
 from noria.limits import VECTOR_PARTS_MAX
 from noria.native import calls
@@ -38,6 +39,7 @@ _WRITE_AT = WRITE_AT
 _ECANCELED = errno.ECANCELED
 _EIO = errno.EIO
 _PARTS_MAX = VECTOR_PARTS_MAX
+_WRITING = WRITING
 
 
 class FileTransfer(FileOperation):
@@ -70,6 +72,11 @@ class FileTransfer(FileOperation):
 
     def start(self) -> Pending:
         """Hand it over for the first time, and give its future."""
+        turns = self.file.turns
+        if turns is not None and self.kind == _WRITING and not turns.take(self):
+            pending = self.pending
+            assert pending is not None
+            return pending
         try:
             return FileOperation.start(self)
         except BaseException:
