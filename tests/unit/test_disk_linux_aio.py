@@ -170,18 +170,21 @@ def test_what_is_not_cached_goes_to_a_thread(rig: Rig, files: Files) -> None:
 @real
 def test_what_is_cached_in_part_is_not_the_end_of_the_file(rig: Rig, files: Files) -> None:
     size = 64 * BLOCK_BYTES
-    files.forget()
-    os.posix_fadvise(files.buffered, 0, 0, os.POSIX_FADV_RANDOM)  # nothing is read ahead meanwhile
-    os.pread(files.buffered, BLOCK_BYTES, 0)
-    try:
-        count = os.preadv(files.buffered, [bytearray(size)], 0, os.RWF_NOWAIT)
-    except OSError:
-        count = 0
-    if not 0 < count < size:
-        pytest.skip("this file system gives all or nothing of what is cached in part")
-    op = operation(READ_AT, files.buffered, size=size)
-    assert rig.do(op) == [size]
-    assert op.buffer == files.data[:size]
+    os.posix_fadvise(files.buffered, 0, 0, os.POSIX_FADV_RANDOM)
+    for _ in range(50):
+        files.forget()
+        os.pread(files.buffered, BLOCK_BYTES, 0)
+        try:
+            count = os.preadv(files.buffered, [bytearray(size)], 0, os.RWF_NOWAIT)
+        except OSError:
+            count = 0
+        if not 0 < count < size:
+            pytest.skip("this file system gives all or nothing of what is cached in part")
+        op = operation(READ_AT, files.buffered, size=size)
+        assert rig.do(op) == [size]
+        assert op.buffer == files.data[:size]
+        if rig.own().rerouted:
+            break  # the look above may have begun to read what was missing, and that was quicker
     assert rig.own().rerouted == {linux_aio.PARTLY_CACHED: 1}
 
 
