@@ -183,16 +183,17 @@ def test_direct_appends_take_turns(loop: asyncio.AbstractEventLoop, path: Path) 
     async def main() -> None:
         answers = [9, -errno.ENOSPC, -errno.EAGAIN, 9, -errno.EBADF, -errno.EIO]
         file = direct_log(loop, path, answers)
+        engine: Any = file.host.engine
         appends: list[Any] = [file.append(b"append %d\n" % number) for number in range(2, 9)]
         appends.append(file.write_at(b"at\n", 0))
         appends.append(file.writev_at([b"ve", b"ctor\n"], 0))
-        assert file.host.engine.held == [1]  # type: ignore[attr-defined]
+        assert engine.held == [1]
         appends[5].cancel()
         ended = await asyncio.gather(*appends, return_exceptions=True)
         numbers = [each if isinstance(each, int) else type(each).__name__ for each in ended]
         assert numbers[:4] == [9, "OSError", 9, "EngineClosedError"]
         assert numbers[4:] == ["OSError", "CancelledError", 9, 3, 7]
-        assert set(file.host.engine.held) == {1}  # type: ignore[attr-defined]
+        assert set(engine.held) == {1}
         wanted = b"append 2\nappend 4\nappend 8\nat\nvector\n"
         assert content(path) == DATA + wanted
         assert (file.in_flight, file.host.in_flight) == (0, 0)

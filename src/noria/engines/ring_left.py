@@ -17,6 +17,7 @@ from noria.core.catalog import CATALOG
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from noria.core.catalog import Discard
     from noria.core.descriptor import Descriptor
     from noria.core.operation import Operation
     from noria.native.ring import Ring
@@ -28,7 +29,7 @@ class Left(NamedTuple):
     ring: Ring
     pid: int
     thread: object
-    kept: dict[int, tuple[Descriptor | None, Any, int]]
+    kept: dict[int, tuple[Descriptor | None, Any, Discard | None]]
 
 
 _left: list[Left] = []
@@ -47,7 +48,7 @@ def leave(ring: Ring, thread: object, stuck: Iterable[Operation]) -> None:
     """
     kept = {}
     for op in stuck:
-        kept[id(op)] = (op.descriptor, op.lent, op.code)
+        kept[id(op)] = (op.descriptor, op.lent, CATALOG[op.code].discard)
         op.descriptor = None
         op.lent = None
     if kept:
@@ -76,10 +77,9 @@ def _sweep(left: Left) -> None:
     left.ring.enter(0)
     while left.ring.take():
         if not left.ring.tag and not left.ring.more:
-            descriptor, _, code = left.kept.pop(id(left.ring.token), (None, None, 0))
+            descriptor, _, free = left.kept.pop(id(left.ring.token), (None, None, None))
             if descriptor is not None:
                 descriptor.release()
-            free = CATALOG[code].discard if code else None
             if free is not None and left.ring.result >= 0:
                 free(left.ring.result, None)
     if not left.kept:

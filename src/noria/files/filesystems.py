@@ -28,10 +28,10 @@ Named = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 READING: Final = 0
 WRITING: Final = 1
 FORCING: Final = 2
-ALONE: Final = 3
+_KINDS = ("reading", "writing", "forcing")
+ALONE: Final = len(_KINDS)
 """What is added to a kind for operations that have no other one of files beside them."""
 
-_KINDS = ("reading", "writing", "forcing")
 KIND_NAMES: Final = (*_KINDS, *(f"{kind} alone" for kind in _KINDS))
 """Kinds of operations that are measured apart."""
 
@@ -138,13 +138,22 @@ def filesystem_of(device: int, of: Named | int) -> Filesystem:
     return found
 
 
+def filesystem_at(path: Named) -> Filesystem:
+    """Give the filesystem that something lies on; may wait for a disk.
+
+    Raises:
+        OSError: there is nothing of that name.
+    """
+    return filesystem_of(os.stat(path).st_dev, path)  # noqa: PTH116 - bytes stay bytes
+
+
 async def filesystem(path: Named) -> FilesystemStatistics:
     """Tell what is known of the filesystem that something lies on.
 
     Raises:
         OSError: there is nothing of that name.
     """
-    found = await hop(lambda: filesystem_of(os.stat(path).st_dev, path))  # noqa: PTH116 - bytes
+    found = await hop(lambda: filesystem_at(path))
     return found.statistics()
 
 

@@ -51,6 +51,5 @@ class Turns:
             raise
         except BaseException as exc:
             if op.pending is None:
-                op.left()
-            else:
-                op.fail(exc)
+                raise  # it was cancelled, and has left already
+            op.fail(exc)

@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from noria.files.filesystems import filesystem_of
+from noria.files.filesystems import filesystem_at
 from noria.files.hops import hop
 from noria.files.watch_backend import KINDS, Change, WatchUnavailableError
 from noria.files.watch_inotify import InotifyBackend
@@ -175,7 +175,7 @@ class _Pump:
         self._task.add_done_callback(self._over)
 
     async def _choose(self) -> tuple[type[WatchBackend], str]:
-        filesystem = await hop(lambda: filesystem_of(_device_of(self._root), self._root))
+        filesystem = await hop(lambda: filesystem_at(self._root))
         if self._polling:
             return PollingBackend, "asked for by the program"
         if filesystem.distant:
@@ -268,10 +268,6 @@ class _Pump:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-
-
-def _device_of(path: Any) -> int:
-    return os.stat(path).st_dev  # noqa: PTH116 - bytes stay bytes
 
 
 def _native_backend() -> type[WatchBackend] | None:

@@ -122,7 +122,11 @@ class Writes:
         for path in self._paths:
             path.write_bytes(bytes(BLOCK_BYTES))
             self._slots += await self._subject.open_slots(path, 1, write=True)
-        self._disk = StuckDisk(self._paths)
+        try:
+            self._disk = StuckDisk(self._paths)
+        except BaseException:
+            await close_all(self._slots)
+            raise
 
     def begin(self) -> list[asyncio.Task[Any]]:
         """Write to each."""

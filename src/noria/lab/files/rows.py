@@ -149,6 +149,18 @@ def _small(depth: int, limit: float, *, sync: bool) -> Row:
     )
 
 
+def _hanging(name: str, what: str) -> Row:
+    return Row(
+        name=name,
+        what=what,
+        work=name,
+        files=("hot",),
+        goals=(Goal("worst", 20.0), Goal("lateness", 1.0)),
+        oracles=(),
+        peers=("aiofiles", "anyio", "urio"),
+    )
+
+
 def _sequence(name: str, *, write: bool) -> Row:
     how = "written over in the page cache" if write else "read, not in the page cache"
     return Row(
@@ -201,24 +213,8 @@ ROWS: Final[dict[str, Row]] = {
         _small(32, 1.0, sync=True),
         _sequence("read", write=False),
         _sequence("write", write=True),
-        Row(
-            name="hung",
-            what="stat, open, read, write, close while 64 opens of FIFOs wait",
-            work="hung",
-            files=("hot",),
-            goals=(Goal("worst", 20.0), Goal("lateness", 1.0)),
-            oracles=(),
-            peers=("aiofiles", "anyio", "urio"),
-        ),
-        Row(
-            name="stuck",
-            what="the same while 64 writes wait for a disk that does not answer",
-            work="stuck",
-            files=("hot",),
-            goals=(Goal("worst", 20.0), Goal("lateness", 1.0)),
-            oracles=(),
-            peers=("aiofiles", "anyio", "urio"),
-        ),
+        _hanging("hung", "stat, open, read, write, close while 64 opens of FIFOs wait"),
+        _hanging("stuck", "the same while 64 writes wait for a disk that does not answer"),
     )
 }
 """All of them, in the order of the tables."""
